@@ -1,0 +1,1 @@
+//! Argo CD backend for gitops.

@@ -1,0 +1,1 @@
+//! Drift detection, repair, rollback and history for gitops.

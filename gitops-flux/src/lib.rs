@@ -1,0 +1,1 @@
+//! Flux backend for gitops.

@@ -1,0 +1,1 @@
+//! Repositories for gitops: trees, commits, pushes, watching.

@@ -1,0 +1,1 @@
+//! A cluster for gitops: apply engine, health, direct backend, in-memory cluster.

@@ -1,0 +1,1 @@
+//! Deployment pipelines and Tekton backend for gitops.
