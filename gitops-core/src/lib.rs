@@ -1,1 +1,25 @@
-//! core
+//! The model, the traits, the error and the manifests of the GitOps SDK.
+//!
+//! This crate knows no cluster and no repository: it is what backends, and programs that use them, agree on.
+//!
+//! | module | holds |
+//! | --- | --- |
+//! | [`application`] | what is to be deployed, and what became of it |
+//! | [`backend`] | the traits of a backend: [`Syncer`](backend::Syncer) and what goes with it |
+//! | [`manifest`] | Kubernetes objects as Git holds them |
+//! | [`rule`], [`validate`], [`notify`] | the traits for sync rules, validators and notifiers |
+//! | [`credential`], [`secret`] | credentials, asked for when they are needed |
+//! | [`error`] | the one error |
+
+pub mod application;
+pub mod backend;
+pub mod credential;
+pub mod error;
+pub mod manifest;
+pub mod notify;
+pub mod rule;
+pub mod secret;
+pub mod validate;
+
+pub use error::{Error, ErrorKind, Result, ResultExt};
+pub use secret::SecretString;

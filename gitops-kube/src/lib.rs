@@ -1,1 +1,3 @@
-//! A cluster for gitops: apply engine, health, direct backend, in-memory cluster.
+//! A cluster as the target of GitOps: the apply engine, health, the direct backend, and an in-memory cluster.
+
+pub mod cluster;

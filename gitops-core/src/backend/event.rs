@@ -1,0 +1,152 @@
+//! What is told while a sync runs.
+
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::operation::{ResourceAction, SyncOutcome};
+use crate::application::{AppRef, Health, HealthStatus, SyncStatus};
+use crate::manifest::ObjectId;
+
+/// How much an event matters.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Severity {
+    /// Progress.
+    #[default]
+    Info,
+    /// Somebody should look.
+    Warning,
+    /// Something failed.
+    Error,
+}
+
+/// What happened. Adding kinds is not a breaking change.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase", tag = "type")]
+#[non_exhaustive]
+pub enum EventKind {
+    /// A new revision was seen.
+    RevisionDetected {
+        /// The source's position.
+        source: usize,
+        /// The revision, in full.
+        revision: String,
+    },
+    /// An operation started.
+    SyncStarted,
+    /// Manifests were rendered.
+    Rendered {
+        /// How many objects.
+        objects: usize,
+        /// From which revisions.
+        revisions: Vec<String>,
+    },
+    /// It is decided what to do.
+    Planned {
+        /// To be made.
+        create: usize,
+        /// To be changed.
+        update: usize,
+        /// To be deleted.
+        prune: usize,
+        /// As desired.
+        unchanged: usize,
+    },
+    /// A stage begins; stages are counted from 1.
+    StageStarted {
+        /// Which one.
+        stage: usize,
+        /// Of how many.
+        of: usize,
+        /// How many objects it has.
+        objects: usize,
+    },
+    /// One resource was dealt with.
+    Resource {
+        /// Which one.
+        id: ObjectId,
+        /// What happened.
+        action: ResourceAction,
+        /// Why, for people.
+        message: String,
+    },
+    /// A resource's health changed while it was waited for.
+    HealthChanged {
+        /// Which one.
+        id: ObjectId,
+        /// Its health now.
+        health: Health,
+    },
+    /// A hook changed its state.
+    Hook {
+        /// Which object.
+        id: ObjectId,
+        /// Its phase, in Argo CD's words.
+        phase: String,
+        /// Why, for people.
+        message: String,
+    },
+    /// A try failed and will be repeated.
+    Retrying {
+        /// Which try failed, from 1.
+        attempt: u32,
+        /// Why.
+        message: String,
+    },
+    /// An operation ended.
+    SyncFinished {
+        /// What came of it.
+        outcome: Box<SyncOutcome>,
+    },
+    /// The application's state changed outside of an operation.
+    StatusChanged {
+        /// Whether it is in sync.
+        sync: SyncStatus,
+        /// How healthy it is.
+        health: HealthStatus,
+    },
+}
+
+/// One thing that happened to one application.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct SyncEvent {
+    /// The application.
+    pub app: AppRef,
+    /// The operation, when it belongs to one.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub operation: String,
+    /// When.
+    pub at: Timestamp,
+    /// How much it matters.
+    pub severity: Severity,
+    /// What.
+    pub kind: EventKind,
+}
+
+impl SyncEvent {
+    /// An event of now; its severity follows from its kind.
+    pub fn now(app: AppRef, operation: impl Into<String>, kind: EventKind) -> Self {
+        let severity = match &kind {
+            EventKind::SyncFinished { outcome } if !outcome.is_success() => Severity::Error,
+            EventKind::Resource {
+                action: ResourceAction::Failed,
+                ..
+            } => Severity::Error,
+            EventKind::Retrying { .. } => Severity::Warning,
+            EventKind::HealthChanged { health, .. } if health.status == HealthStatus::Degraded => {
+                Severity::Warning
+            }
+            _ => Severity::Info,
+        };
+        Self {
+            app,
+            operation: operation.into(),
+            at: Timestamp::now(),
+            severity,
+            kind,
+        }
+    }
+}

@@ -1,0 +1,11 @@
+//! Manifests: Kubernetes objects as Git holds them.
+//!
+//! `Tree` → [`render`](Tree) → [`ManifestSet`]: files of one path at one commit become objects with identities, positions and an order.
+
+mod object;
+mod set;
+mod tree;
+
+pub use self::object::{GroupKind, GroupVersionKind, Object, ObjectId, Origin};
+pub use self::set::ManifestSet;
+pub use self::tree::{Tree, TreeEntry, check_path};
