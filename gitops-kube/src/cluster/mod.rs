@@ -75,6 +75,10 @@ pub struct ListParams {
     pub labels: Option<String>,
     /// A field selector (`metadata.name=x`, `metadata.namespace=x`).
     pub fields: Option<String>,
+    /// At most this many objects; the answer says where to go on. A cluster may answer with more.
+    pub limit: Option<u32>,
+    /// Where to go on: [`ObjectList::continue_token`] of the page before.
+    pub continue_token: Option<String>,
 }
 
 /// What a list found.
@@ -84,6 +88,9 @@ pub struct ObjectList {
     pub items: Vec<Object>,
     /// The list's resource version, to watch from.
     pub resource_version: String,
+    /// Where the next page begins; `None` when this was the last one. A token that grew too old gives `Conflict` (the API
+    /// server's 410 Gone): begin again.
+    pub continue_token: Option<String>,
 }
 
 /// How to write.
