@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 
 use super::object::{Object, ObjectId};
+use super::order::{self, ObjectOptions};
 use crate::error::{Error, Result};
 
 /// Objects with distinct identities, in the order in which they were given.
@@ -72,6 +73,23 @@ impl ManifestSet {
     /// The objects.
     pub fn iter(&self) -> std::slice::Iter<'_, Object> {
         self.objects.iter()
+    }
+
+    /// The objects, taken out in the order in which they are applied: by wave, kind, namespace and name.
+    ///
+    /// # Errors
+    /// `InvalidInput` for annotations that make no sense, as [`ObjectOptions::of`].
+    pub fn into_ordered(self) -> Result<Vec<(Object, ObjectOptions)>> {
+        let mut rows = Vec::with_capacity(self.objects.len());
+        for object in self.objects {
+            let options = ObjectOptions::of(&object)?;
+            rows.push((object.id(), object, options));
+        }
+        order::sort_for_apply(&mut rows, |(id, _, options)| (id, options));
+        Ok(rows
+            .into_iter()
+            .map(|(_, object, options)| (object, options))
+            .collect())
     }
 
     /// The objects, taken out.
