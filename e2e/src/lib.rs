@@ -1,3 +1,108 @@
-//! What the end-to-end tests share.
+//! The real components as test fixtures: an API server, a node, a Git forge, each started on a free loopback port.
+//!
+//! # A test
+//!
+//! Add a module under `e2e/tests/e2e/`, name it in `main.rs`, and write:
+//!
+//! ```no_run
+//! # #[cfg(feature = "e2e")]
+//! # mod example {
+//! use anyhow::Result;
+//! use k8s_openapi::api::core::v1::ConfigMap;
+//! use kube::Api;
+//!
+//! # /*
+//! #[tokio::test(flavor = "multi_thread")]
+//! # */
+//! async fn a_test() -> Result<()> {
+//!     let cluster = e2e::cluster().await?; // started when a test first asks for it
+//!     let namespace = cluster.namespace("a-test").await?;
+//!     let maps: Api<ConfigMap> = Api::namespaced(namespace.client(), namespace.name());
+//!     maps.list(&Default::default()).await?;
+//!     Ok(())
+//! }
+//! # }
+//! ```
+//!
+//! and run `cargo xtask e2e a_test`.
+//!
+//! # What there is
+//!
+//! | call | gives | |
+//! | --- | --- | --- |
+//! | `cluster()` | [`Cluster`] | the shared API server with all controllers; `client()`, `client_as("alice")`, `kubeconfig()`, `kubectl(…)`, `namespace(…)`, `audit_events()` |
+//! | `node()` | [`Node`] | the shared cluster gets a node: pods run, with the images `BUSYBOX` and `BUSYBOX_2` |
+//! | `gitea()` | [`Gitea`] | the shared forge; `repository(…)`, `commit(…)`, `token(…)`, `add_ssh_key(…)`, `protect_branch(…)`, `api(…)` |
+//! | `registry()`, `redis()` | [`Registry`], [`Redis`] | |
+//! | `private_control_plane(…)` | [`ControlPlane`] | the test's own API server: `kill_apiserver()`, `start_apiserver()`, `suspend_apiserver()` |
+//! | `private_gitea()` | [`GiteaServer`] | the test's own forge: `kill()`, `restart()` |
+//! | [`module_dir`] | a path | the folder of a pinned Go module, with its manifests and fixtures |
+//!
+//! Shared servers are used by many tests at once: work in a namespace or repository of your own, give cluster-wide objects names of your own,
+//! and kill only what is private. A client belongs to the runtime of the test that made it; the values above are plain data.
+//!
+//! # Who stops the servers
+//!
+//! `cargo xtask e2e` does, however the tests end; see [`session`] and [`supervisor`]. A plain `cargo test -p e2e --features e2e`
+//! therefore fails with that command; without the feature the tests are not built at all.
+//!
+//! # Features
+//!
+//! Without features this crate starts and stops servers (for xtask); the feature `e2e` adds the clients and the calls of the table above.
 
-pub mod peers;
+pub mod cluster;
+pub mod components;
+pub mod control_plane;
+pub mod gitea;
+pub mod go;
+pub mod node;
+pub mod ports;
+pub mod process;
+pub mod redis;
+pub mod registry;
+pub mod session;
+pub mod supervisor;
+
+#[cfg(feature = "e2e")]
+mod client;
+#[cfg(feature = "e2e")]
+mod forge;
+#[cfg(feature = "e2e")]
+mod shared;
+
+use anyhow::Context;
+
+pub use cluster::{ADMIN, Cluster, USERS, User};
+pub use components::{
+    KUBERNETES_VERSION, module_dir, program, system_program, testenv_dir, workspace_dir,
+};
+pub use control_plane::{ControlPlane, ControlPlaneOptions};
+pub use gitea::{Gitea, GiteaServer};
+pub use node::{Node, NodeServer};
+pub use process::run;
+pub use redis::{Redis, RedisServer};
+pub use registry::{Registry, RegistryServer};
+pub use session::Session;
+
+#[cfg(feature = "e2e")]
+pub use client::TestNamespace;
+#[cfg(feature = "e2e")]
+pub use forge::Repository;
+#[cfg(feature = "e2e")]
+pub use shared::{cluster, gitea, node, private_control_plane, private_gitea, redis, registry};
+
+/// Installs the process's TLS provider; the calls of this crate do it by themselves. Calling it again does nothing.
+#[cfg(feature = "e2e")]
+pub fn init() {
+    // An error means that one is installed already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+}
+
+pub(crate) fn random_hex(bytes: usize) -> anyhow::Result<String> {
+    use std::io::Read as _;
+    let mut buffer = vec![0; bytes];
+    std::fs::File::open("/dev/urandom")
+        .and_then(|mut file| file.read_exact(&mut buffer))
+        .context("cannot read /dev/urandom")?;
+    Ok(buffer.iter().map(|b| format!("{b:02x}")).collect())
+}

@@ -1,0 +1,116 @@
+//! The shared servers, as a test process sees them.
+
+use anyhow::{Context, Result, bail};
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
+use tokio::net::TcpStream;
+use tokio::sync::OnceCell;
+
+use crate::cluster::Cluster;
+use crate::control_plane::{ControlPlane, ControlPlaneOptions};
+use crate::gitea::{Gitea, GiteaServer};
+use crate::node::Node;
+use crate::redis::Redis;
+use crate::registry::Registry;
+use crate::session::Session;
+use crate::supervisor::ADDRESS_VARIABLE;
+
+/// The shared cluster: API server, etcd, controller-manager and scheduler. Started when first asked for. It has no node unless some
+/// test asks for [`node`]: a test must neither need pods to run nor to stay pending.
+///
+/// # Errors
+///
+/// When the process was not started by `cargo xtask e2e`, or the cluster does not start.
+pub async fn cluster() -> Result<&'static Cluster> {
+    static CELL: OnceCell<Cluster> = OnceCell::const_new();
+    CELL.get_or_try_init(async || need("cluster").await).await
+}
+
+/// The shared cluster's one node; pods run on it, see [`Node`].
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn node() -> Result<&'static Node> {
+    static CELL: OnceCell<Node> = OnceCell::const_new();
+    CELL.get_or_try_init(async || need("node").await).await
+}
+
+/// The shared Gitea; tests make repositories of their own in it.
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn gitea() -> Result<&'static Gitea> {
+    static CELL: OnceCell<Gitea> = OnceCell::const_new();
+    CELL.get_or_try_init(async || need("gitea").await).await
+}
+
+/// The shared OCI registry.
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn registry() -> Result<&'static Registry> {
+    static CELL: OnceCell<Registry> = OnceCell::const_new();
+    CELL.get_or_try_init(async || need("registry").await).await
+}
+
+/// The shared Redis.
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn redis() -> Result<&'static Redis> {
+    static CELL: OnceCell<Redis> = OnceCell::const_new();
+    CELL.get_or_try_init(async || need("redis").await).await
+}
+
+/// A control plane of the test's own, to be killed, suspended and restarted. It stops when it is dropped.
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn private_control_plane(options: &ControlPlaneOptions) -> Result<ControlPlane> {
+    crate::init();
+    ControlPlane::start(&Session::from_env()?, options).await
+}
+
+/// A Gitea of the test's own, to be killed and restarted. It stops when it is dropped.
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn private_gitea() -> Result<GiteaServer> {
+    crate::init();
+    GiteaServer::start(&Session::from_env()?).await
+}
+
+async fn need<T: DeserializeOwned>(name: &str) -> Result<T> {
+    crate::init();
+    let address = std::env::var(ADDRESS_VARIABLE)
+        .ok()
+        .context("these tests need real servers: run them through `cargo xtask e2e [FILTER]`")?;
+    let mut stream = BufReader::new(
+        TcpStream::connect(&address)
+            .await
+            .context("cannot reach the supervisor")?,
+    );
+    stream
+        .write_all(format!("need {name}\n").as_bytes())
+        .await
+        .context("cannot ask the supervisor")?;
+    let mut line = String::new();
+    stream
+        .read_line(&mut line)
+        .await
+        .context("cannot hear the supervisor")?;
+    let mut reply: Value =
+        serde_json::from_str(&line).context("cannot understand the supervisor")?;
+    if let Some(error) = reply["error"].as_str() {
+        bail!("{name} did not start: {error}");
+    }
+    serde_json::from_value(reply["ok"].take())
+        .with_context(|| format!("cannot understand where {name} is"))
+}
