@@ -56,6 +56,7 @@ pub mod control_plane;
 pub mod gitea;
 pub mod go;
 pub mod node;
+pub mod peers;
 pub mod ports;
 pub mod process;
 pub mod redis;

@@ -1,3 +1,4 @@
 //! End-to-end tests, against the real components. One binary, so that its tests share servers; run them with `cargo xtask e2e`.
 
 mod harness;
+mod peers;
