@@ -31,7 +31,7 @@
 //! | call | gives | |
 //! | --- | --- | --- |
 //! | `cluster()` | [`Cluster`] | the shared API server with all controllers; `client()`, `client_as("alice")`, `kubeconfig()`, `kubectl(…)`, `namespace(…)`, `audit_events()` |
-//! | `node()` | [`Node`] | the shared cluster gets a node: pods run, with the images `BUSYBOX` and `BUSYBOX_2` |
+//! | `node()` | [`Node`] | the shared cluster gets a node: pods run, with the images [`BUSYBOX`] and [`BUSYBOX_2`] |
 //! | `gitea()` | [`Gitea`] | the shared forge; `repository(…)`, `commit(…)`, `token(…)`, `add_ssh_key(…)`, `protect_branch(…)`, `api(…)` |
 //! | `registry()`, `redis()` | [`Registry`], [`Redis`] | |
 //! | `private_control_plane(…)` | [`ControlPlane`] | the test's own API server: `kill_apiserver()`, `start_apiserver()`, `suspend_apiserver()` |
@@ -55,6 +55,9 @@ pub mod components;
 pub mod control_plane;
 pub mod gitea;
 pub mod go;
+pub mod images;
+mod kubelet;
+mod kwok;
 pub mod node;
 pub mod peers;
 pub mod ports;
@@ -79,7 +82,8 @@ pub use components::{
 };
 pub use control_plane::{ControlPlane, ControlPlaneOptions};
 pub use gitea::{Gitea, GiteaServer};
-pub use node::{Node, NodeServer};
+pub use images::{BUSYBOX, BUSYBOX_2};
+pub use node::{Node, NodeKind, NodeServer};
 pub use process::run;
 pub use redis::{Redis, RedisServer};
 pub use registry::{Registry, RegistryServer};

@@ -106,7 +106,12 @@ impl Session {
         unreachable!("the loop above has no end")
     }
 
-    pub(crate) fn record(&self, pid: u32) -> Result<()> {
+    /// Notes a process group that ends with the session, by its leader's id.
+    ///
+    /// # Errors
+    ///
+    /// When the note cannot be written.
+    pub fn record(&self, pid: u32) -> Result<()> {
         let start = start_time(pid).unwrap_or_default();
         std::fs::write(
             self.0.root.join("pids").join(pid.to_string()),
@@ -186,6 +191,7 @@ fn finish(root: &Path) {
         }
         std::thread::sleep(std::time::Duration::from_millis(100));
     }
+    let _ = std::fs::remove_dir(root.join("pids"));
     let _ = std::fs::remove_file(root.join("owner"));
 }
 

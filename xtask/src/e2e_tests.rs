@@ -88,6 +88,10 @@ async fn supervise(arguments: &Arguments) -> Result<ExitStatus> {
     // The children of cargo get their signals from here, whoever sent them.
     command.process_group(0);
     let mut tests = command.spawn().context("cannot run cargo")?;
+    // Should this process be killed, the next session ends them.
+    if let Some(pid) = tests.id() {
+        session.record(pid)?;
+    }
     let outcome = tokio::select! {
         status = tests.wait() => status.context("cannot wait for the tests"),
         () = supervisor.serve() => bail!("the supervisor stopped"),

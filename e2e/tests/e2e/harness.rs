@@ -1,12 +1,15 @@
 //! The harness itself: every fixture answers, and faults can be made.
 
 use std::path::Path;
+use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{ControlPlaneOptions, Repository};
-use k8s_openapi::api::core::v1::ConfigMap;
+use e2e::{ControlPlaneOptions, NodeKind, Repository};
+use k8s_openapi::api::apps::v1::Deployment;
+use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
-use kube::api::{ListParams, PostParams};
+use kube::api::{ListParams, LogParams, PostParams};
+use kube::runtime::wait::{await_condition, conditions};
 use serde_json::json;
 use tokio::process::Command;
 
@@ -82,6 +85,61 @@ async fn suspended_apiserver_does_not_answer() -> Result<()> {
     assert!(answer.is_err(), "a suspended server answered");
     plane.resume_apiserver();
     client.apiserver_version().await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn deployment_becomes_available_and_speaks() -> Result<()> {
+    let node = e2e::node().await?;
+    let namespace = e2e::cluster().await?.namespace("deployment").await?;
+    let deployments: Api<Deployment> = Api::namespaced(namespace.client(), namespace.name());
+    let labels = json!({"app": "speaker"});
+    let deployment: Deployment = serde_json::from_value(json!({
+        "metadata": {"name": "speaker"},
+        "spec": {
+            "selector": {"matchLabels": labels},
+            "template": {
+                "metadata": {"labels": labels},
+                "spec": {
+                    "terminationGracePeriodSeconds": 1,
+                    "containers": [{
+                        "name": "speaker",
+                        "image": e2e::BUSYBOX,
+                        "imagePullPolicy": "Never",
+                        "command": ["sh", "-c", "echo version $(cat /etc/version); touch /tmp/ready; sleep 3600"],
+                        "readinessProbe": {"exec": {"command": ["cat", "/tmp/ready"]}, "periodSeconds": 1},
+                    }],
+                },
+            },
+        },
+    }))?;
+    deployments
+        .create(&PostParams::default(), &deployment)
+        .await?;
+    let available = await_condition(
+        deployments,
+        "speaker",
+        conditions::is_deployment_completed(),
+    );
+    tokio::time::timeout(Duration::from_secs(60), available)
+        .await
+        .context("not available in a minute")??;
+
+    let pods: Api<Pod> = Api::namespaced(namespace.client(), namespace.name());
+    let pod = pods
+        .list(&ListParams::default().labels("app=speaker"))
+        .await?
+        .items
+        .remove(0);
+    if let NodeKind::Kwok { reason } = &node.kind {
+        eprintln!("no logs to compare, nothing runs: {reason}");
+        return Ok(());
+    }
+    let name = pod.metadata.name.context("a pod without a name")?;
+    assert_eq!(
+        pods.logs(&name, &LogParams::default()).await?,
+        "version 1\n"
+    );
     Ok(())
 }
 
