@@ -5,12 +5,14 @@ use std::process::ExitStatus;
 use anyhow::{Context, Result, bail};
 use clap::Args;
 use e2e::Session;
-use e2e::components::{COMPONENTS, bin_dir, workspace_dir};
+use e2e::components::{COMPONENTS, bin_dir};
 use e2e::go;
 use e2e::session::DIR_VARIABLE;
 use e2e::supervisor::{ADDRESS_VARIABLE, Supervisor};
 use tokio::process::{Child, Command};
 use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cargo::cargo;
 
 /// Which tests, and how.
 #[derive(Debug, Args)]
@@ -32,12 +34,11 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     let wanted: Vec<_> = COMPONENTS.iter().filter(|c| c.default).collect();
     go::build(&wanted, |line| eprintln!("{line}"))?;
     // The tests are built before any server runs: a build that fails should not start a cluster.
-    let status = std::process::Command::new(env!("CARGO"))
-        .current_dir(workspace_dir())
+    let status = cargo()
         .args([
             "test",
-            "--package=e2e",
-            "--features=e2e",
+            "--workspace",
+            "--features=e2e/e2e",
             "--test=e2e",
             "--no-run",
         ])
@@ -63,16 +64,15 @@ async fn supervise(arguments: &Arguments) -> Result<ExitStatus> {
     let path =
         std::env::join_paths(std::iter::once(bin_dir()?).chain(std::env::split_paths(&path)))
             .context("the cache directory cannot be on PATH")?;
-    let mut command = Command::new(env!("CARGO"));
+    let mut command = Command::from(cargo());
     command
-        .current_dir(workspace_dir())
         .env(DIR_VARIABLE, session.root())
         .env(ADDRESS_VARIABLE, supervisor.address()?)
         .env("PATH", path)
         .args([
             "test",
-            "--package=e2e",
-            "--features=e2e",
+            "--workspace",
+            "--features=e2e/e2e",
             "--test=e2e",
             "--",
         ])

@@ -1,11 +1,11 @@
 //! `cargo xtask features`.
 
-use std::process::Command;
-
 use anyhow::{Context, Result, bail};
 use cargo_metadata::MetadataCommand;
 use clap::Args;
 use e2e::workspace_dir;
+
+use crate::cargo::cargo;
 
 /// Which crates.
 #[derive(Debug, Args)]
@@ -45,8 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
                 feature
             };
             println!("checking {name} with {shown}");
-            let status = Command::new(env!("CARGO"))
-                .current_dir(workspace_dir())
+            let status = cargo()
                 .args([
                     "check",
                     "--quiet",

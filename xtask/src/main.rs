@@ -1,5 +1,6 @@
 //! The project's chores: `cargo xtask --help`.
 
+mod cargo;
 mod e2e_tests;
 mod features;
 mod testenv;
