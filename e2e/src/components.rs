@@ -98,7 +98,8 @@ pub const COMPONENTS: &[Component] = &[
     Component::new(
         "registry",
         "github.com/distribution/distribution/v3/cmd/registry",
-    ),
+    )
+    .by_default(),
     Component::new("argocd", "github.com/argoproj/argo-cd/v3/cmd")
         .defines(&[("github.com/argoproj/argo-cd/v3/common.version", "3.2.11")]),
     Component::new("source-controller", "github.com/fluxcd/source-controller"),
@@ -271,4 +272,41 @@ pub fn module_dir(module: &str) -> Result<PathBuf> {
         }
     }
     bail!("no folder for the Go module {module}: {}", reasons.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_component_is_a_tool_of_its_module() {
+        for c in COMPONENTS {
+            let file = testenv_dir().join(c.module).join("go.mod");
+            let text = std::fs::read_to_string(file).unwrap();
+            let is_tool = |line: &str| line.trim().trim_start_matches("tool ").trim() == c.package;
+            assert!(
+                text.lines().any(is_tool),
+                "{} is not a tool of testenv/{}/go.mod",
+                c.package,
+                c.module
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (n, c) in COMPONENTS.iter().enumerate() {
+            assert!(
+                COMPONENTS[..n].iter().all(|other| other.name != c.name),
+                "{}",
+                c.name
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_component_is_answered_with_the_known_ones() {
+        let message = component("apiserver").unwrap_err().to_string();
+        assert!(message.contains("kube-apiserver"), "{message}");
+    }
 }

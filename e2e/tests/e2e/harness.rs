@@ -11,6 +11,8 @@ use kube::Api;
 use kube::api::{ListParams, LogParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -235,6 +237,50 @@ async fn killed_gitea_comes_back_with_its_data() -> Result<()> {
     let path = format!("/repos/{}/{}/contents/a", repository.owner, repository.name);
     let file = gitea.api(reqwest::Method::GET, &path, None).await?;
     assert_eq!(file["size"], 1);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_answers() -> Result<()> {
+    let redis = e2e::redis().await?;
+    let mut stream = TcpStream::connect(("127.0.0.1", redis.port)).await?;
+    stream.write_all(b"PING\r\n").await?;
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).await?;
+    assert_eq!(&answer, b"+PONG\r\n");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registry_keeps_a_blob() -> Result<()> {
+    let registry = e2e::registry().await?;
+    e2e::init();
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let uploads = format!("http://{}/v2/harness/blobs/uploads/", registry.host);
+    let begun = client.post(uploads).send().await?.error_for_status()?;
+    let location = begun
+        .headers()
+        .get("location")
+        .context("no location")?
+        .to_str()?
+        .to_owned();
+    // The digest of "content".
+    let digest = "sha256:ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+    let put = client
+        .put(format!("{location}&digest={digest}"))
+        .body("content");
+    put.send().await?.error_for_status()?;
+    let url = format!("http://{}/v2/harness/blobs/{digest}", registry.host);
+    assert_eq!(
+        client
+            .get(url)
+            .send()
+            .await?
+            .error_for_status()?
+            .text()
+            .await?,
+        "content"
+    );
     Ok(())
 }
 
