@@ -194,6 +194,9 @@ fn finish(root: &Path) {
     }
     let _ = std::fs::remove_dir(root.join("pids"));
     let _ = std::fs::remove_file(root.join("owner"));
+    // A session that started nothing has nothing to tell. Neither call removes a folder with something in it.
+    let _ = std::fs::remove_dir(root.join("logs"));
+    let _ = std::fs::remove_dir(root);
 }
 
 /// Finishes sessions whose owner died, and removes the logs of all but the newest ones.
@@ -271,6 +274,7 @@ mod tests {
         session.reap();
         assert!(is_running(server.pid()));
         assert!(!record.exists());
+        std::fs::remove_dir_all(session.logs()).unwrap();
     }
 
     #[test]
