@@ -154,13 +154,12 @@ pub fn testenv_dir() -> PathBuf {
     workspace_dir().join("testenv")
 }
 
-/// The folder that holds the built programs: `$XDG_CACHE_HOME/gitops-rs/testenv/HASH/bin`, with `~/.cache` where the variable is
-/// not set. HASH covers the go.mod and go.sum files and the table above, so a changed pin never meets an old binary.
+/// The project's folder in the user's cache: `$XDG_CACHE_HOME/gitops-rs`, with `~/.cache` where the variable is not set.
 ///
 /// # Errors
 ///
-/// When neither `XDG_CACHE_HOME` nor `HOME` is set, or `testenv/` cannot be read.
-pub fn bin_dir() -> Result<PathBuf> {
+/// When neither `XDG_CACHE_HOME` nor `HOME` is set.
+pub fn cache_dir() -> Result<PathBuf> {
     let cache = match std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()) {
         Some(dir) => PathBuf::from(dir),
         None => PathBuf::from(
@@ -168,6 +167,16 @@ pub fn bin_dir() -> Result<PathBuf> {
         )
         .join(".cache"),
     };
+    Ok(cache.join("gitops-rs"))
+}
+
+/// The folder that holds the built programs: `$XDG_CACHE_HOME/gitops-rs/testenv/HASH/bin`, with `~/.cache` where the variable is
+/// not set. HASH covers the go.mod and go.sum files and the table above, so a changed pin never meets an old binary.
+///
+/// # Errors
+///
+/// When neither `XDG_CACHE_HOME` nor `HOME` is set, or `testenv/` cannot be read.
+pub fn bin_dir() -> Result<PathBuf> {
     let mut hash = Sha256::new();
     let testenv = testenv_dir();
     for file in ["go.mod", "go.sum", "gitea/go.mod", "gitea/go.sum"] {
@@ -189,11 +198,7 @@ pub fn bin_dir() -> Result<PathBuf> {
         .take(8)
         .map(|b| format!("{b:02x}"))
         .collect();
-    Ok(cache
-        .join("gitops-rs")
-        .join("testenv")
-        .join(key)
-        .join("bin"))
+    Ok(cache_dir()?.join("testenv").join(key).join("bin"))
 }
 
 /// The path of a built component.
