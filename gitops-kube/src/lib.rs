@@ -1,3 +1,5 @@
 //! A cluster as the target of GitOps: the apply engine, health, the direct backend, and an in-memory cluster.
 
 pub mod cluster;
+pub mod engine;
+pub mod health;

@@ -1,4 +1,7 @@
 //! End-to-end tests, against the real components. One binary, so that its tests share servers; run them with `cargo xtask e2e`.
 
+mod applyset;
+mod engine;
 mod harness;
+mod kill;
 mod peers;

@@ -3,6 +3,8 @@
 //! [`Cluster`] is narrow on purpose: it exists for the engine and its tests. Programs that want to talk to Kubernetes use
 //! [`kube::Client`].
 
+pub mod kube;
+
 use std::fmt;
 use std::sync::Arc;
 
@@ -10,6 +12,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use gitops_core::Result;
 use gitops_core::manifest::{GroupKind, GroupVersionKind, Object};
+
+pub use self::kube::{ClusterOptions, KubeCluster, install_crypto_provider};
 
 /// Whether objects of a kind live in namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -1,0 +1,86 @@
+//! What the API server and the way to it answer, in the SDK's kinds.
+
+use std::time::Duration;
+
+use gitops_core::{Error, ErrorKind};
+use kube::core::Status;
+
+/// Maps an error of kube's client.
+pub(super) fn from_kube(error: kube::Error) -> Error {
+    match error {
+        kube::Error::Api(status) => from_status(&status),
+        kube::Error::Auth(error) => {
+            Error::unauthenticated("the cluster's credentials cannot be used").with_source(error)
+        }
+        // A body that ends in the middle, or no JSON at all: a proxy, or a server that died.
+        kube::Error::SerdeError(error) => {
+            Error::unavailable("the API server's answer cannot be read").with_source(error)
+        }
+        error @ (kube::Error::HyperError(_)
+        | kube::Error::Service(_)
+        | kube::Error::ReadEvents(_)) => {
+            let text = error.to_string();
+            if text.contains("timed out") || text.contains("timeout") {
+                Error::timeout("the API server did not answer in time").with_source(error)
+            } else {
+                Error::unavailable("the API server cannot be reached").with_source(error)
+            }
+        }
+        error => Error::internal("the request to the API server failed").with_source(error),
+    }
+}
+
+fn from_status(status: &Status) -> Error {
+    let message = status.message.as_str();
+    let kind = match (status.code, status.reason.as_str()) {
+        (_, "AlreadyExists") => ErrorKind::AlreadyExists,
+        // An unknown field in an apply patch comes as 500 (API server 1.34); trying again does not help.
+        (500, _)
+            if message.contains("not declared in schema") || message.contains("unknown field") =>
+        {
+            ErrorKind::InvalidInput
+        }
+        (400 | 405 | 406 | 413 | 415 | 422, _) => ErrorKind::InvalidInput,
+        (401, _) => ErrorKind::Unauthenticated,
+        (403, _) => ErrorKind::PermissionDenied,
+        (404, _) => ErrorKind::NotFound,
+        // 410: a continue token or resource version that is too old.
+        (409 | 410, _) => ErrorKind::Conflict,
+        (429, _) => ErrorKind::RateLimited,
+        (504, _) => ErrorKind::Timeout,
+        (502 | 503, _) => ErrorKind::Unavailable,
+        // etcd's leader changes, storage time-outs, webhooks that cannot be called: they pass.
+        (500, "InternalError" | "ServerTimeout") => ErrorKind::Unavailable,
+        (500.., _) => ErrorKind::Unavailable,
+        _ => ErrorKind::Internal,
+    };
+    let mut error = Error::new(kind, message.to_owned());
+    if let Some(details) = &status.details
+        && details.retry_after_seconds > 0
+    {
+        error = error.with_retry_after(Duration::from_secs(details.retry_after_seconds.into()));
+    }
+    error
+}
+
+/// The same error about a Secret, without what may quote its content: only messages of forms that quote no value are kept
+/// (apimachinery, `pkg/util/validation/field/errors.go`; the schema errors of server-side apply name fields only).
+pub(super) fn without_values(error: Error) -> Error {
+    const SAFE: [&str; 5] = [
+        "Forbidden: ",
+        "Required value",
+        "Too long",
+        "not declared in schema",
+        "unknown field",
+    ];
+    let message = error.message();
+    let quotes = message.replace("Required value: ", "").contains("value: ");
+    if error.kind() != ErrorKind::InvalidInput
+        || (!quotes && SAFE.iter().any(|form| message.contains(form)))
+    {
+        return error;
+    }
+    Error::invalid(
+        "the API server calls the Secret invalid; its message is left out because it may quote the content",
+    )
+}

@@ -1,0 +1,331 @@
+//! The backend's face: the traits of core.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use gitops_core::application::{AppRef, Application, ApplicationStatus, HistoryEntry};
+use gitops_core::backend::{
+    ApplicationStore, Backend, DeleteOptions, EventKind, ListOptions, Operation, PutMode, PutOutcome, ResourceState,
+    RevisionHistory, Selector, StateReader, StatusEvent, Stored, SyncEvent, SyncOptions, SyncOutcome, Syncer,
+};
+use gitops_core::manifest::ObjectId;
+use gitops_core::store::StatusStore;
+use gitops_core::{Error, ErrorKind, Result};
+use tokio::sync::broadcast;
+
+use super::operation::{self, OperationState};
+use super::sources::Sources;
+use super::status::{self, Explanation};
+use crate::engine::{ApplySet, Engine, EngineOptions};
+
+/// How many events a slow listener may lag behind before it misses some.
+const EVENT_BUFFER: usize = 1024;
+/// How many ended operations are remembered per application, for waits that come late.
+const REMEMBERED: usize = 16;
+
+/// Settings of a [`DirectBackend`].
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct DirectOptions {
+    /// What the engine does unless an application or a sync says otherwise.
+    pub engine: EngineOptions,
+}
+
+/// Syncs applications from Git straight to a cluster.
+///
+/// Clones share everything. Operations run on the tokio runtime that [`sync`](Syncer::sync) is called on, and go on whether or not anybody
+/// waits for them.
+#[derive(Clone)]
+pub struct DirectBackend {
+    pub(super) inner: Arc<Inner>,
+}
+
+pub(super) struct Inner {
+    pub(super) engine: Engine,
+    pub(super) store: Arc<dyn ApplicationStore>,
+    pub(super) statuses: Arc<dyn StatusStore>,
+    pub(super) sources: Arc<dyn Sources>,
+    pub(super) options: DirectOptions,
+    events: broadcast::Sender<SyncEvent>,
+    operations: Mutex<HashMap<AppRef, Vec<OperationState>>>,
+    paused: AtomicBool,
+}
+
+impl std::fmt::Debug for DirectBackend {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("DirectBackend")
+            .field("paused", &self.is_paused())
+            .finish_non_exhaustive()
+    }
+}
+
+impl DirectBackend {
+    /// A backend that reads `sources`, writes through `engine`, and keeps applications and their status in `store`.
+    pub fn new<S>(engine: Engine, sources: Arc<dyn Sources>, store: Arc<S>, options: DirectOptions) -> Self
+    where
+        S: ApplicationStore + StatusStore + 'static,
+    {
+        Self {
+            inner: Arc::new(Inner {
+                engine,
+                store: store.clone(),
+                statuses: store,
+                sources,
+                options,
+                events: broadcast::channel(EVENT_BUFFER).0,
+                operations: Mutex::default(),
+                paused: AtomicBool::new(false),
+            }),
+        }
+    }
+
+    /// All events from now on. A listener that lags behind misses the oldest; the stream goes on.
+    pub fn events(&self) -> BoxStream<'static, SyncEvent> {
+        let receiver = self.inner.events.subscribe();
+        futures::stream::unfold(receiver, |mut receiver| async move {
+            loop {
+                match receiver.recv().await {
+                    Ok(event) => return Some((event, receiver)),
+                    Err(broadcast::error::RecvError::Lagged(missed)) => {
+                        tracing::warn!(missed, "a listener is too slow and missed events");
+                    }
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        })
+        .boxed()
+    }
+
+    /// Starts no operation until [`resume_all`](Self::resume_all); what runs goes on to its end.
+    pub fn pause_all(&self) {
+        self.inner.paused.store(true, Ordering::SeqCst);
+    }
+
+    /// Ends the pause.
+    pub fn resume_all(&self) {
+        self.inner.paused.store(false, Ordering::SeqCst);
+    }
+
+    /// Whether it is paused.
+    pub fn is_paused(&self) -> bool {
+        self.inner.paused.load(Ordering::SeqCst)
+    }
+
+    /// The engine.
+    pub fn engine(&self) -> &Engine {
+        &self.inner.engine
+    }
+
+    /// Why each resource of `app` is out of sync: what differs, field by field, and who changed it. Resources in sync are left out. Secrets
+    /// are masked.
+    ///
+    /// # Errors
+    /// As [`Syncer::status`].
+    pub async fn explain(&self, app: &AppRef) -> Result<Vec<Explanation>> {
+        let app = self.inner.store.get(app).await?.app;
+        status::explain(&self.inner, &app).await
+    }
+
+    /// Why one resource of `app` is out of sync; `None` when it is in sync.
+    ///
+    /// # Errors
+    /// As [`Syncer::status`].
+    pub async fn explain_resource(&self, app: &AppRef, id: &ObjectId) -> Result<Option<Explanation>> {
+        let mut all = self.explain(app).await?;
+        Ok(all.iter().position(|one| one.id == *id).map(|at| all.swap_remove(at)))
+    }
+
+    pub(super) async fn start(&self, app: Application, options: SyncOptions) -> Result<Operation> {
+        if self.is_paused() {
+            return Err(Error::unavailable("syncs are paused").with_retryable(false));
+        }
+        if app.suspended && options.initiator.automated {
+            return Err(Error::conflict(format!("application {} is suspended", app.app_ref())));
+        }
+        let app_ref = app.app_ref();
+        let (state, sender) = OperationState::new(app_ref.clone());
+        {
+            let mut operations = self.operations();
+            let of_app = operations.entry(app_ref.clone()).or_default();
+            if let Some(running) = of_app.iter().find(|state| state.is_running()) {
+                return Err(Error::new(
+                    ErrorKind::OperationInProgress,
+                    format!("another operation is already in progress for {app_ref}: {}", running.operation.id),
+                ));
+            }
+            of_app.push(state.clone());
+            let surplus = of_app.len().saturating_sub(REMEMBERED);
+            of_app.drain(..surplus);
+        }
+        let operation = state.operation.clone();
+        tokio::spawn(operation::run(self.inner.clone(), app, options, state, sender));
+        Ok(operation)
+    }
+
+    fn operations(&self) -> MutexGuard<'_, HashMap<AppRef, Vec<OperationState>>> {
+        self.inner.operations.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn operation(&self, operation: &Operation) -> Result<OperationState> {
+        self.operations()
+            .get(&operation.app)
+            .and_then(|of_app| of_app.iter().find(|state| state.operation.id == operation.id))
+            .cloned()
+            .ok_or_else(|| {
+                Error::not_found(format!(
+                    "operation {} of application {} is not remembered",
+                    operation.id, operation.app
+                ))
+            })
+    }
+
+    /// The record's own reference: a caller may leave the namespace out.
+    async fn stored(&self, app: &AppRef) -> Result<Application> {
+        Ok(self.inner.store.get(app).await?.app)
+    }
+}
+
+impl Inner {
+    pub(super) fn tell(&self, app: &AppRef, operation: &str, kind: EventKind) {
+        // Nobody listening is fine.
+        let _ = self.events.send(SyncEvent::now(app.clone(), operation, kind));
+    }
+}
+
+#[async_trait]
+impl Syncer for DirectBackend {
+    async fn sync(&self, app: &AppRef, options: &SyncOptions) -> Result<Operation> {
+        let app = self.stored(app).await?;
+        self.start(app, options.clone()).await
+    }
+
+    async fn wait(&self, operation: &Operation) -> Result<SyncOutcome> {
+        self.operation(operation)?.wait().await
+    }
+
+    async fn terminate(&self, operation: &Operation) -> Result<()> {
+        self.operation(operation)?.cancel.cancel();
+        Ok(())
+    }
+
+    async fn status(&self, app: &AppRef) -> Result<ApplicationStatus> {
+        let app = self.stored(app).await?;
+        status::read(&self.inner, &app).await
+    }
+
+    fn watch(&self, selector: Selector) -> BoxStream<'static, Result<StatusEvent>> {
+        status::watch(self.clone(), selector)
+    }
+}
+
+impl Backend for DirectBackend {
+    fn name(&self) -> &str {
+        "direct"
+    }
+
+    fn store(&self) -> Option<&dyn ApplicationStore> {
+        Some(self)
+    }
+
+    fn state(&self) -> Option<&dyn StateReader> {
+        Some(self)
+    }
+
+    fn history(&self) -> Option<&dyn RevisionHistory> {
+        Some(self)
+    }
+}
+
+#[async_trait]
+impl ApplicationStore for DirectBackend {
+    async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome> {
+        // What could never be synced is refused here, where somebody looks.
+        ApplySet::of(app)?;
+        self.inner.store.put(app, mode).await
+    }
+
+    async fn get(&self, app: &AppRef) -> Result<Stored> {
+        let mut stored = self.inner.store.get(app).await?;
+        stored.status = self.inner.statuses.status(&stored.app.app_ref()).await?;
+        Ok(stored)
+    }
+
+    async fn list(&self, options: &ListOptions) -> Result<Vec<Stored>> {
+        let mut all = self.inner.store.list(options).await?;
+        if options.with_status {
+            for stored in &mut all {
+                stored.status = self.inner.statuses.status(&stored.app.app_ref()).await?;
+            }
+        }
+        Ok(all)
+    }
+
+    async fn delete(&self, app: &AppRef, options: &DeleteOptions) -> Result<()> {
+        let app = self.stored(app).await?;
+        if options.cascade {
+            let engine = EngineOptions {
+                propagation: options.propagation,
+                ..operation::engine_options(&self.inner, &app, &SyncOptions::default())?
+            };
+            let report = self.inner.engine.delete(&ApplySet::of(&app)?, &engine).await?;
+            if let Some(failure) = report.failure {
+                return Err(Error::failed(failure));
+            }
+        }
+        let plain = DeleteOptions {
+            cascade: false,
+            ..*options
+        };
+        self.inner.store.delete(&app.app_ref(), &plain).await
+    }
+
+    async fn suspend(&self, app: &AppRef) -> Result<()> {
+        self.inner.store.suspend(app).await
+    }
+
+    async fn resume(&self, app: &AppRef) -> Result<()> {
+        self.inner.store.resume(app).await
+    }
+}
+
+#[async_trait]
+impl StateReader for DirectBackend {
+    async fn state(&self, app: &AppRef, revisions: &[String]) -> Result<Vec<ResourceState>> {
+        let app = self.stored(app).await?;
+        status::state(&self.inner, &app, revisions).await
+    }
+}
+
+#[async_trait]
+impl RevisionHistory for DirectBackend {
+    async fn list(&self, app: &AppRef) -> Result<Vec<HistoryEntry>> {
+        let app = self.stored(app).await?;
+        let status = self.inner.statuses.status(&app.app_ref()).await?;
+        Ok(status.map(|status| status.history).unwrap_or_default())
+    }
+
+    async fn roll_back(&self, app: &AppRef, id: i64, options: &SyncOptions) -> Result<Operation> {
+        let mut app = self.stored(app).await?;
+        let history = RevisionHistory::list(self, &app.app_ref()).await?;
+        let Some(entry) = history.into_iter().find(|entry| entry.id == id) else {
+            return Err(Error::not_found(format!("application {} has no history entry {id}", app.app_ref())));
+        };
+        if app.sync_policy.automated.is_some_and(|automated| automated.is_enabled()) {
+            return Err(Error::conflict(format!(
+                "automated sync of application {} is on and would undo the rollback; turn it off first",
+                app.app_ref()
+            )));
+        }
+        if !entry.sources.is_empty() {
+            app.sources = entry.sources;
+        }
+        let options = SyncOptions {
+            revisions: entry.revisions,
+            ..options.clone()
+        };
+        self.start(app, options).await
+    }
+}

@@ -1,0 +1,308 @@
+//! What is desired, what is live, and how they differ.
+
+use std::collections::BTreeMap;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use gitops_core::application::{
+    AppRef, Application, ApplicationStatus, Condition, Health, HealthStatus, ResourceStatus, SyncStatus,
+};
+use gitops_core::backend::{
+    EventKind, ListOptions, ResourceAction, ResourceResult, ResourceState, Selector, StatusEvent, SyncOptions,
+    SyncOutcome,
+};
+use gitops_core::manifest::ObjectId;
+use gitops_core::manifest::diff::{DiffOptions, ObjectDiff};
+use gitops_core::{ErrorKind, Result};
+use jiff::Timestamp;
+use tokio::sync::mpsc;
+
+use super::backend::{DirectBackend, Inner};
+use super::operation::engine_options;
+use crate::cluster::WriteParams;
+use crate::engine::{ApplySet, EngineOptions, Plan, PlanAction, PlanOptions, Report, Step, Verify};
+
+/// Why one resource is out of sync.
+#[derive(Clone, Debug)]
+pub struct Explanation {
+    /// Which resource.
+    pub id: ObjectId,
+    /// What a sync would do with it.
+    pub action: PlanAction,
+    /// Why, in one sentence.
+    pub reason: String,
+    /// The fields that differ, with the managers that own them live. Secrets are masked.
+    pub diff: ObjectDiff,
+}
+
+impl std::fmt::Display for Explanation {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}", self.id)?;
+        if !self.reason.is_empty() {
+            write!(f, ": {}", self.reason)?;
+        }
+        Ok(())
+    }
+}
+
+/// The state of `app`, rendered and compared now.
+pub(super) async fn read(inner: &Inner, app: &Application) -> Result<ApplicationStatus> {
+    let app_ref = app.app_ref();
+    let mut status = inner.statuses.status(&app_ref).await?.unwrap_or_default();
+    status.conditions.retain(|condition| condition.kind != "ComparisonError");
+    status.observed_at = Some(Timestamp::now());
+    match compare(inner, app, &[], false).await {
+        Ok((revisions, plan)) => {
+            status.revisions = revisions;
+            status.resources = plan.steps().iter().filter_map(resource).collect();
+            status.sync = if status.resources.iter().all(|resource| resource.sync == SyncStatus::Synced) {
+                SyncStatus::Synced
+            } else {
+                SyncStatus::OutOfSync
+            };
+            status.health = worst(&status.resources);
+        }
+        Err(error) => {
+            status.sync = SyncStatus::Unknown;
+            status.conditions.push(Condition {
+                kind: "ComparisonError".into(),
+                message: format!("{error:#}"),
+                last_transition_time: status.observed_at,
+            });
+        }
+    }
+    Ok(status)
+}
+
+async fn compare(
+    inner: &Inner,
+    app: &Application,
+    revisions: &[String],
+    keep_live: bool,
+) -> Result<(Vec<String>, Plan)> {
+    let rendered = inner.sources.render(app, revisions).await?;
+    let set = ApplySet::of(app)?;
+    let options = EngineOptions {
+        // Looking changes nothing, so it may look as if everything were allowed.
+        prune: true,
+        allow_empty: true,
+        force_conflicts: true,
+        adopt: true,
+        verify: Verify::Confirm,
+        ..engine_options(inner, app, &SyncOptions::default())?
+    };
+    let plan = PlanOptions { keep_live, look_up: true };
+    let plan = inner.engine.plan(&set, rendered.manifests, &options, plan).await?;
+    Ok((rendered.revisions, plan))
+}
+
+fn resource(step: &Step) -> Option<ResourceStatus> {
+    let pruned = step.desired().is_none();
+    let sync = match step.action {
+        PlanAction::Unchanged => SyncStatus::Synced,
+        PlanAction::Skip | PlanAction::Create | PlanAction::Update | PlanAction::Prune => SyncStatus::OutOfSync,
+        // What is protected from pruning on purpose does not make an application out of sync.
+        PlanAction::Keep => SyncStatus::Synced,
+    };
+    let health = match step.live_health() {
+        Some(health) => health.clone(),
+        None if pruned => return None,
+        None => Health::new(HealthStatus::Missing, ""),
+    };
+    Some(ResourceStatus {
+        id: step.id.clone(),
+        version: step.version().to_owned(),
+        sync,
+        health: Some(health),
+        hook: false,
+        requires_pruning: pruned,
+        sync_wave: step.wave(),
+    })
+}
+
+/// Why each resource that is out of sync is.
+pub(super) async fn explain(inner: &Inner, app: &Application) -> Result<Vec<Explanation>> {
+    let (_, plan) = compare(inner, app, &[], true).await?;
+    let set = ApplySet::of(app)?;
+    let mut explanations = Vec::new();
+    for step in plan.steps() {
+        if !matches!(step.action, PlanAction::Create | PlanAction::Update | PlanAction::Prune) {
+            continue;
+        }
+        let predicted = predict(inner, &set, step).await?;
+        let after = predicted.as_ref().or(step.desired());
+        explanations.push(Explanation {
+            id: step.id.clone(),
+            action: step.action,
+            reason: step.reason.clone(),
+            diff: ObjectDiff::between(step.live(), after, &DiffOptions::default())?,
+        });
+    }
+    Ok(explanations)
+}
+
+/// What the server would make of it. Without the right to ask, the desired form has to do.
+async fn predict(inner: &Inner, set: &ApplySet, step: &Step) -> Result<Option<gitops_core::manifest::Object>> {
+    let (Some(desired), Some(_)) = (step.desired(), step.live()) else {
+        return Ok(None);
+    };
+    let params = WriteParams {
+        field_manager: set.manager().to_owned(),
+        dry_run: true,
+        force: true,
+        ..WriteParams::default()
+    };
+    match inner.engine.cluster().apply(step.kind(), desired, &params).await {
+        Ok(predicted) => Ok(Some(predicted)),
+        Err(error)
+            if matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::InvalidInput | ErrorKind::NotFound
+            ) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+/// Desired and live pairs.
+pub(super) async fn state(inner: &Inner, app: &Application, revisions: &[String]) -> Result<Vec<ResourceState>> {
+    let (_, plan) = compare(inner, app, revisions, true).await?;
+    let set = ApplySet::of(app)?;
+    let mut states = Vec::new();
+    for step in plan.steps() {
+        let predicted = match step.action {
+            PlanAction::Update => predict(inner, &set, step).await?,
+            PlanAction::Unchanged => step.live().cloned(),
+            _ => None,
+        };
+        states.push(ResourceState {
+            id: step.id.clone(),
+            desired: step.desired().cloned(),
+            live: step.live().cloned(),
+            predicted,
+            hook: false,
+        });
+    }
+    Ok(states)
+}
+
+/// What a dry run of a sync reports.
+pub(super) fn report_of(plan: &Plan) -> Report {
+    let mut report = Report::default();
+    report.results.extend(plan.steps().iter().map(|step| ResourceResult {
+        id: step.id.clone(),
+        action: match step.action {
+            PlanAction::Create => ResourceAction::Created,
+            PlanAction::Update => ResourceAction::Updated,
+            PlanAction::Unchanged => ResourceAction::Unchanged,
+            PlanAction::Prune => ResourceAction::Pruned,
+            PlanAction::Keep => ResourceAction::PruneSkipped,
+            PlanAction::Skip => ResourceAction::Skipped,
+        },
+        message: step.reason.clone(),
+        health: None,
+    }));
+    report
+}
+
+pub(super) fn resources_of(outcome: &SyncOutcome) -> Vec<ResourceStatus> {
+    outcome
+        .resources
+        .iter()
+        .filter(|result| result.action != ResourceAction::Pruned)
+        .map(|result| ResourceStatus {
+            id: result.id.clone(),
+            version: String::new(),
+            sync: match result.action {
+                ResourceAction::Created | ResourceAction::Updated | ResourceAction::Unchanged => SyncStatus::Synced,
+                _ => SyncStatus::OutOfSync,
+            },
+            health: result.health.clone(),
+            hook: false,
+            requires_pruning: result.action == ResourceAction::PruneSkipped,
+            sync_wave: 0,
+        })
+        .collect()
+}
+
+/// The worst health among resources; healthy when there are none.
+pub(super) fn worst(resources: &[ResourceStatus]) -> Health {
+    resources
+        .iter()
+        .filter_map(|resource| resource.health.clone())
+        .max_by_key(|health| health.status)
+        .unwrap_or_else(Health::healthy)
+}
+
+/// Current states first, then each change that this backend makes or sees.
+pub(super) fn watch(backend: DirectBackend, selector: Selector) -> BoxStream<'static, Result<StatusEvent>> {
+    let (sender, receiver) = mpsc::channel(64);
+    let mut events = backend.events();
+    tokio::spawn(async move {
+        let follow = async {
+            let mut known = BTreeMap::<AppRef, ()>::new();
+            tell_current(&backend, &selector, &mut known, &sender).await?;
+            while let Some(event) = events.next().await {
+                let finished = matches!(
+                    event.kind,
+                    EventKind::SyncFinished { .. } | EventKind::StatusChanged { .. } | EventKind::SyncStarted
+                );
+                if finished {
+                    tell_one(&backend, &selector, &event.app, &sender).await?;
+                }
+            }
+            Some(())
+        };
+        // The task ends with its listener.
+        tokio::select! {
+            _ = follow => {}
+            () = sender.closed() => {}
+        }
+    });
+    futures::stream::unfold(receiver, |mut receiver| async move {
+        receiver.recv().await.map(|event| (event, receiver))
+    })
+    .boxed()
+}
+
+type Listener = mpsc::Sender<Result<StatusEvent>>;
+
+async fn tell_current(
+    backend: &DirectBackend,
+    selector: &Selector,
+    known: &mut BTreeMap<AppRef, ()>,
+    listener: &Listener,
+) -> Option<()> {
+    let options = ListOptions {
+        selector: selector.clone(),
+        with_status: false,
+    };
+    match backend.inner.store.list(&options).await {
+        Ok(all) => {
+            for stored in all {
+                let app = stored.app.app_ref();
+                known.insert(app.clone(), ());
+                tell_one(backend, selector, &app, listener).await?;
+            }
+            Some(())
+        }
+        Err(error) => listener.send(Err(error)).await.ok(),
+    }
+}
+
+async fn tell_one(backend: &DirectBackend, selector: &Selector, app: &AppRef, listener: &Listener) -> Option<()> {
+    let event = match backend.inner.store.get(app).await {
+        Ok(stored) if selector.matches(&stored.app) => {
+            read(&backend.inner, &stored.app).await.map(|status| StatusEvent::Status {
+                app: app.clone(),
+                status: Box::new(status),
+            })
+        }
+        Ok(_) => return Some(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(StatusEvent::Deleted { app: app.clone() }),
+        Err(error) => Err(error),
+    };
+    listener.send(event).await.ok()
+}

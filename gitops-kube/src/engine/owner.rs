@@ -1,0 +1,53 @@
+//! Who owns what on a live object, by its `managedFields` and owner references.
+
+use gitops_core::manifest::Object;
+use serde_json::Value;
+
+/// Whether `manager` owns label `key`.
+pub(super) fn owns_label(object: &Object, manager: &str, key: &str) -> bool {
+    label_owners(object, key).any(|owner| owner == manager)
+}
+
+/// Some manager that owns label `key`.
+pub(super) fn label_owner<'a>(object: &'a Object, key: &str) -> Option<&'a str> {
+    label_owners(object, key).next()
+}
+
+fn label_owners<'a>(object: &'a Object, key: &str) -> impl Iterator<Item = &'a str> {
+    let field = format!("f:{key}");
+    managed_fields(object).iter().filter_map(move |entry| {
+        entry
+            .get("fieldsV1")?
+            .get("f:metadata")?
+            .get("f:labels")?
+            .get(&field)?;
+        entry.get("manager")?.as_str()
+    })
+}
+
+/// Whether every entry of `managedFields` is `manager`'s: nobody else ever wrote the object.
+pub(super) fn only_manager(object: &Object, manager: &str) -> bool {
+    managed_fields(object)
+        .iter()
+        .filter(|entry| entry.get("subresource").is_none())
+        .all(|entry| entry.get("manager").and_then(Value::as_str) == Some(manager))
+}
+
+/// Whether a controller owns the object.
+pub(super) fn has_controller(object: &Object) -> bool {
+    object
+        .pointer("/metadata/ownerReferences")
+        .and_then(Value::as_array)
+        .is_some_and(|owners| {
+            owners
+                .iter()
+                .any(|owner| owner.get("controller").and_then(Value::as_bool) == Some(true))
+        })
+}
+
+fn managed_fields(object: &Object) -> &[Value] {
+    object
+        .pointer("/metadata/managedFields")
+        .and_then(Value::as_array)
+        .map_or(&[], Vec::as_slice)
+}
