@@ -7,6 +7,7 @@ mod object;
 pub mod order;
 mod set;
 mod tree;
+pub mod yaml;
 
 pub use self::object::{GroupKind, GroupVersionKind, Object, ObjectId, Origin};
 pub use self::set::ManifestSet;
