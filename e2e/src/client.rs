@@ -1,10 +1,14 @@
 //! Clients for a cluster, and namespaces for tests.
 
+use std::time::Duration;
+
 use anyhow::{Context, Result};
-use k8s_openapi::api::core::v1::Namespace;
+use k8s_openapi::api::core::v1::{Namespace, ServiceAccount};
 use kube::api::{DeleteParams, PostParams};
 use kube::config::{KubeConfigOptions, Kubeconfig};
+use kube::runtime::wait::await_condition;
 use kube::{Api, Client, Config};
+use tokio::time::timeout;
 
 use crate::cluster::{ADMIN, Cluster};
 use crate::random_hex;
@@ -41,7 +45,8 @@ impl Cluster {
             .context("cannot use the kubeconfig")
     }
 
-    /// Makes a namespace with a new name that begins with `prefix`.
+    /// Makes a namespace with a new name that begins with `prefix`, and waits until pods can be made in it (they need the service account
+    /// that a controller makes; without controllers the caller has to).
     ///
     /// # Errors
     ///
@@ -60,6 +65,16 @@ impl Cluster {
             .create(&PostParams::default(), &object)
             .await
             .with_context(|| format!("cannot make namespace {name}"))?;
+        if self.controllers {
+            let accounts = Api::<ServiceAccount>::namespaced(client.clone(), &name);
+            let exists = await_condition(accounts, "default", |a: Option<&ServiceAccount>| {
+                a.is_some()
+            });
+            timeout(Duration::from_secs(30), exists)
+                .await
+                .with_context(|| format!("namespace {name} got no service account"))?
+                .with_context(|| format!("cannot watch namespace {name}"))?;
+        }
         Ok(TestNamespace { name, client })
     }
 }

@@ -30,6 +30,8 @@ pub struct Cluster {
     pub dir: PathBuf,
     /// The API server's audit log: one JSON event per request, without bodies.
     pub audit_log: PathBuf,
+    /// Whether the controller-manager runs.
+    pub controllers: bool,
 }
 
 /// Somebody the API server knows.

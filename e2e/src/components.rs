@@ -98,7 +98,8 @@ pub const COMPONENTS: &[Component] = &[
     Component::new(
         "registry",
         "github.com/distribution/distribution/v3/cmd/registry",
-    ),
+    )
+    .by_default(),
     Component::new("argocd", "github.com/argoproj/argo-cd/v3/cmd")
         .defines(&[("github.com/argoproj/argo-cd/v3/common.version", "3.2.11")]),
     Component::new("source-controller", "github.com/fluxcd/source-controller"),
@@ -153,13 +154,12 @@ pub fn testenv_dir() -> PathBuf {
     workspace_dir().join("testenv")
 }
 
-/// The folder that holds the built programs: `$XDG_CACHE_HOME/gitops-rs/testenv/HASH/bin`, with `~/.cache` where the variable is
-/// not set. HASH covers the go.mod and go.sum files and the table above, so a changed pin never meets an old binary.
+/// The project's folder in the user's cache: `$XDG_CACHE_HOME/gitops-rs`, with `~/.cache` where the variable is not set.
 ///
 /// # Errors
 ///
-/// When neither `XDG_CACHE_HOME` nor `HOME` is set, or `testenv/` cannot be read.
-pub fn bin_dir() -> Result<PathBuf> {
+/// When neither `XDG_CACHE_HOME` nor `HOME` is set.
+pub fn cache_dir() -> Result<PathBuf> {
     let cache = match std::env::var_os("XDG_CACHE_HOME").filter(|v| !v.is_empty()) {
         Some(dir) => PathBuf::from(dir),
         None => PathBuf::from(
@@ -167,6 +167,16 @@ pub fn bin_dir() -> Result<PathBuf> {
         )
         .join(".cache"),
     };
+    Ok(cache.join("gitops-rs"))
+}
+
+/// The folder that holds the built programs: `$XDG_CACHE_HOME/gitops-rs/testenv/HASH/bin`, with `~/.cache` where the variable is
+/// not set. HASH covers the go.mod and go.sum files and the table above, so a changed pin never meets an old binary.
+///
+/// # Errors
+///
+/// When neither `XDG_CACHE_HOME` nor `HOME` is set, or `testenv/` cannot be read.
+pub fn bin_dir() -> Result<PathBuf> {
     let mut hash = Sha256::new();
     let testenv = testenv_dir();
     for file in ["go.mod", "go.sum", "gitea/go.mod", "gitea/go.sum"] {
@@ -188,11 +198,7 @@ pub fn bin_dir() -> Result<PathBuf> {
         .take(8)
         .map(|b| format!("{b:02x}"))
         .collect();
-    Ok(cache
-        .join("gitops-rs")
-        .join("testenv")
-        .join(key)
-        .join("bin"))
+    Ok(cache_dir()?.join("testenv").join(key).join("bin"))
 }
 
 /// The path of a built component.
@@ -271,4 +277,41 @@ pub fn module_dir(module: &str) -> Result<PathBuf> {
         }
     }
     bail!("no folder for the Go module {module}: {}", reasons.trim())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_component_is_a_tool_of_its_module() {
+        for c in COMPONENTS {
+            let file = testenv_dir().join(c.module).join("go.mod");
+            let text = std::fs::read_to_string(file).unwrap();
+            let is_tool = |line: &str| line.trim().trim_start_matches("tool ").trim() == c.package;
+            assert!(
+                text.lines().any(is_tool),
+                "{} is not a tool of testenv/{}/go.mod",
+                c.package,
+                c.module
+            );
+        }
+    }
+
+    #[test]
+    fn names_are_unique() {
+        for (n, c) in COMPONENTS.iter().enumerate() {
+            assert!(
+                COMPONENTS[..n].iter().all(|other| other.name != c.name),
+                "{}",
+                c.name
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_component_is_answered_with_the_known_ones() {
+        let message = component("apiserver").unwrap_err().to_string();
+        assert!(message.contains("kube-apiserver"), "{message}");
+    }
 }

@@ -144,6 +144,7 @@ impl ControlPlane {
                 users,
                 dir: dir.clone(),
                 audit_log,
+                controllers: options.controllers,
             },
             apiserver_args: args,
             scheduler: None,

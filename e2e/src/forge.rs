@@ -29,10 +29,13 @@ impl Gitea {
     pub async fn api(&self, method: Method, path: &str, body: Option<&Value>) -> Result<Value> {
         crate::init();
         let url = format!("{}/api/v1{path}", self.url);
-        let client = reqwest::Client::builder()
-            .no_proxy()
-            .build()
-            .context("cannot make an HTTP client")?;
+        let mut builder = reqwest::Client::builder().no_proxy();
+        if let Some(ca) = &self.ca {
+            let pem = std::fs::read(ca).context("cannot read Gitea's certificate")?;
+            let certificate = reqwest::Certificate::from_pem(&pem).context("not a certificate")?;
+            builder = builder.tls_certs_only([certificate]);
+        }
+        let client = builder.build().context("cannot make an HTTP client")?;
         let mut request = client
             .request(method.clone(), &url)
             .basic_auth(&self.user, Some(&self.password));
@@ -204,14 +207,14 @@ impl Gitea {
         self.api(Method::POST, &path, Some(&body)).await.map(drop)
     }
 
-    /// The HTTP URL of a repository with the administrator's credentials in it; for plain `git` in tests, not for logs.
+    /// The HTTP(S) URL of a repository with the administrator's credentials in it; for plain `git` in tests, not for logs.
     #[must_use]
     pub fn url_with_password(&self, repository: &Repository) -> String {
-        let host = self.url.trim_start_matches("http://");
-        format!(
-            "http://{}:{}@{host}/{}/{}.git",
-            self.user, self.password, repository.owner, repository.name
-        )
+        let (scheme, rest) = repository
+            .http_url
+            .split_once("://")
+            .unwrap_or(("http", &repository.http_url));
+        format!("{scheme}://{}:{}@{rest}", self.user, self.password)
     }
 
     /// The value for `GIT_SSH_COMMAND` that uses a private key and knows Gitea's host key.

@@ -1,11 +1,12 @@
 //! Gitea: a real Git forge, over HTTP and SSH.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
 use crate::components::{module_dir, program, system_program};
@@ -31,6 +32,15 @@ pub struct Gitea {
     pub user: String,
     /// The administrator's password.
     pub password: String,
+    /// The certificate that clients have to trust, where it serves HTTPS.
+    pub ca: Option<PathBuf>,
+}
+
+/// What a Gitea of a test's own is like.
+#[derive(Debug, Clone, Default)]
+pub struct GiteaOptions {
+    /// Serve HTTPS, with a certificate that no machine trusts.
+    pub https: bool,
 }
 
 impl fmt::Debug for Gitea {
@@ -66,74 +76,30 @@ impl GiteaServer {
     /// # Errors
     ///
     /// When it is not built, or does not become ready; the message has the end of its log.
-    pub async fn start(session: &Session) -> Result<GiteaServer> {
+    pub async fn start(session: &Session, options: &GiteaOptions) -> Result<GiteaServer> {
         let (name, dir) = session.data("gitea")?;
         let (http_port, ssh_port) = (free_port()?, free_port()?);
-        let user = std::env::var("USER").ok().filter(|u| !u.is_empty());
-        let user = if rustix::process::getuid().is_root() {
-            "root".to_owned()
-        } else {
-            user.unwrap_or_else(|| "git".to_owned())
-        };
-        let templates = module_dir("code.gitea.io/gitea")?;
         let config = dir.join("app.ini");
-        let text = format!(
-            "RUN_USER = {user}
-I_AM_BEING_UNSAFE_RUNNING_AS_ROOT = true
-WORK_PATH = {dir}
-[server]
-HTTP_ADDR = 127.0.0.1
-HTTP_PORT = {http_port}
-ROOT_URL = http://127.0.0.1:{http_port}/
-DOMAIN = 127.0.0.1
-START_SSH_SERVER = true
-BUILTIN_SSH_SERVER_USER = git
-SSH_LISTEN_HOST = 127.0.0.1
-SSH_LISTEN_PORT = {ssh_port}
-SSH_PORT = {ssh_port}
-SSH_USER = git
-STATIC_ROOT_PATH = {templates}
-APP_DATA_PATH = {dir}/data
-OFFLINE_MODE = true
-[database]
-DB_TYPE = sqlite3
-PATH = {dir}/gitea.db
-[repository]
-ROOT = {dir}/repositories
-DEFAULT_BRANCH = main
-[security]
-INSTALL_LOCK = true
-SECRET_KEY = {secret}
-PASSWORD_HASH_ALGO = pbkdf2$1000$50
-[service]
-DISABLE_REGISTRATION = true
-[webhook]
-ALLOWED_HOST_LIST = loopback
-[log]
-MODE = console
-LEVEL = warn
-ROOT_PATH = {dir}/log
-[indexer]
-ISSUE_INDEXER_TYPE = db
-[cron]
-ENABLED = false
-",
-            dir = dir.display(),
-            templates = templates.display(),
-            secret = random_hex(32)?,
-        );
+        let mut ca = None;
+        if options.https {
+            make_certificates(&dir).await?;
+            ca = Some(dir.join("ca.pem"));
+        }
+        let text = settings(&dir, http_port, ssh_port, options.https).await?;
         std::fs::write(&config, text).context("cannot write app.ini")?;
+        let scheme = if options.https { "https" } else { "http" };
         let mut server = GiteaServer {
             name,
             session: session.clone(),
             config,
             gitea: Gitea {
-                url: format!("http://127.0.0.1:{http_port}"),
+                url: format!("{scheme}://127.0.0.1:{http_port}"),
                 ssh_port,
                 ssh_user: "git".to_owned(),
                 known_hosts: dir.join("known_hosts"),
                 user: "gitops".to_owned(),
                 password: random_hex(16)?,
+                ca,
             },
             http_port,
             process: None,
@@ -183,6 +149,33 @@ ENABLED = false
         self.start_again().await
     }
 
+    /// Stops it in its tracks: connections stay open and nothing answers, until [`GiteaServer::resume`].
+    pub fn suspend(&self) {
+        if let Some(process) = &self.process {
+            process.signal(Signal::STOP);
+        }
+    }
+
+    /// Lets a suspended Gitea go on.
+    pub fn resume(&self) {
+        if let Some(process) = &self.process {
+            process.signal(Signal::CONT);
+        }
+    }
+
+    /// Restarts it with another SSH host key, as an impostor would have. The known_hosts file keeps the old one.
+    ///
+    /// # Errors
+    ///
+    /// When the old key cannot be removed, or it does not become ready.
+    pub async fn change_host_key(&mut self) -> Result<()> {
+        self.kill();
+        let keys = self.config.with_file_name("data").join("ssh");
+        std::fs::remove_dir_all(&keys)
+            .with_context(|| format!("cannot remove {}", keys.display()))?;
+        self.start_again().await
+    }
+
     async fn make_admin(&self) -> Result<()> {
         let mut command = Command::new(program("gitea")?);
         command
@@ -216,10 +209,125 @@ ENABLED = false
 }
 
 /// Keeps Gitea and the git that it starts away from the configuration of whoever runs the tests.
-fn quiet_environment(command: &mut Command, config: &std::path::Path) {
+fn quiet_environment(command: &mut Command, config: &Path) {
     let home = config.parent().unwrap_or(config);
     command
         .env("HOME", home)
         .env("GITEA_WORK_DIR", home)
         .env("GIT_CONFIG_NOSYSTEM", "1");
+}
+
+/// Makes a certificate authority, and a certificate for 127.0.0.1 that it signs.
+async fn make_certificates(dir: &Path) -> Result<()> {
+    let openssl = system_program("openssl")?;
+    let new = [
+        "req",
+        "-x509",
+        "-noenc",
+        "-newkey",
+        "ec",
+        "-pkeyopt",
+        "ec_paramgen_curve:P-256",
+        "-days",
+        "2",
+    ];
+    let authority = [
+        "-subj",
+        "/CN=e2e authority",
+        "-keyout",
+        "ca.key",
+        "-out",
+        "ca.pem",
+    ];
+    let server = [
+        "-subj",
+        "/CN=127.0.0.1",
+        "-keyout",
+        "key.pem",
+        "-out",
+        "cert.pem",
+        "-CA",
+        "ca.pem",
+        "-CAkey",
+        "ca.key",
+    ];
+    let extensions = [
+        "-addext",
+        "subjectAltName=IP:127.0.0.1",
+        "-addext",
+        "basicConstraints=critical,CA:FALSE",
+    ];
+    let command = || {
+        let mut command = tokio::process::Command::new(&openssl);
+        command.current_dir(dir).args(new);
+        command
+    };
+    run(command().args(authority)).await?;
+    run(command().args(server).args(extensions)).await?;
+    Ok(())
+}
+
+/// The contents of app.ini.
+async fn settings(dir: &Path, http_port: u16, ssh_port: u16, https: bool) -> Result<String> {
+    // Gitea insists on the name of the user that it runs as.
+    let user = run(tokio::process::Command::new("id").arg("-un")).await?;
+    let (scheme, certificate) = if https {
+        (
+            "https",
+            format!(
+                "CERT_FILE = {0}/cert.pem\nKEY_FILE = {0}/key.pem",
+                dir.display()
+            ),
+        )
+    } else {
+        ("http", String::new())
+    };
+    Ok(format!(
+        "RUN_USER = {user}
+I_AM_BEING_UNSAFE_RUNNING_AS_ROOT = true
+WORK_PATH = {dir}
+[server]
+PROTOCOL = {scheme}
+{certificate}
+HTTP_ADDR = 127.0.0.1
+HTTP_PORT = {http_port}
+ROOT_URL = {scheme}://127.0.0.1:{http_port}/
+DOMAIN = 127.0.0.1
+START_SSH_SERVER = true
+BUILTIN_SSH_SERVER_USER = git
+SSH_LISTEN_HOST = 127.0.0.1
+SSH_LISTEN_PORT = {ssh_port}
+SSH_PORT = {ssh_port}
+SSH_USER = git
+STATIC_ROOT_PATH = {templates}
+APP_DATA_PATH = {dir}/data
+OFFLINE_MODE = true
+[database]
+DB_TYPE = sqlite3
+PATH = {dir}/gitea.db
+[repository]
+ROOT = {dir}/repositories
+DEFAULT_BRANCH = main
+[security]
+INSTALL_LOCK = true
+SECRET_KEY = {secret}
+PASSWORD_HASH_ALGO = pbkdf2$1000$50
+[service]
+DISABLE_REGISTRATION = true
+[webhook]
+ALLOWED_HOST_LIST = loopback
+[log]
+MODE = console
+LEVEL = warn
+ROOT_PATH = {dir}/log
+[indexer]
+ISSUE_INDEXER_TYPE = db
+[cron]
+ENABLED = false
+",
+        user = user.trim(),
+        dir = dir.display(),
+        templates = module_dir("code.gitea.io/gitea")?.display(),
+        secret = random_hex(32)?,
+    ))
 }

@@ -241,6 +241,13 @@ async fn snapshotter(dir: &Path) -> Result<&'static str> {
 fn make_cgroup(name: &str) -> Result<()> {
     let root = Path::new("/sys/fs/cgroup");
     if root.join("cgroup.controllers").is_file() {
+        // The kubelet insists on these. systemd has most of them on already; where it may not be done, the kubelet's own message is the better one.
+        for controller in ["cpu", "cpuset", "memory", "pids", "io"] {
+            let _ = std::fs::write(
+                root.join("cgroup.subtree_control"),
+                format!("+{controller}"),
+            );
+        }
         return std::fs::create_dir_all(root.join(name)).context("cannot make a control group");
     }
     let trees = std::fs::read_dir(root).context("cannot read /sys/fs/cgroup")?;

@@ -35,7 +35,7 @@
 //! | `gitea()` | [`Gitea`] | the shared forge; `repository(…)`, `commit(…)`, `token(…)`, `add_ssh_key(…)`, `protect_branch(…)`, `api(…)` |
 //! | `registry()`, `redis()` | [`Registry`], [`Redis`] | |
 //! | `private_control_plane(…)` | [`ControlPlane`] | the test's own API server: `kill_apiserver()`, `start_apiserver()`, `suspend_apiserver()` |
-//! | `private_gitea()` | [`GiteaServer`] | the test's own forge: `kill()`, `restart()` |
+//! | `private_gitea(…)` | [`GiteaServer`] | the test's own forge: `kill()`, `restart()`, `suspend()`, `change_host_key()`; HTTPS with `GiteaOptions` |
 //! | [`module_dir`] | a path | the folder of a pinned Go module, with its manifests and fixtures |
 //!
 //! Shared servers are used by many tests at once: work in a namespace or repository of your own, give cluster-wide objects names of your own,
@@ -81,7 +81,7 @@ pub use components::{
     KUBERNETES_VERSION, module_dir, program, system_program, testenv_dir, workspace_dir,
 };
 pub use control_plane::{ControlPlane, ControlPlaneOptions};
-pub use gitea::{Gitea, GiteaServer};
+pub use gitea::{Gitea, GiteaOptions, GiteaServer};
 pub use images::{BUSYBOX, BUSYBOX_2};
 pub use node::{Node, NodeKind, NodeServer};
 pub use process::run;

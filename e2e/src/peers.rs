@@ -11,6 +11,8 @@ use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use sha2::{Digest, Sha256};
 
+use crate::components::{cache_dir, system_program, workspace_dir};
+
 /// How sigs.k8s.io/yaml reads one text.
 #[derive(Clone, Debug, Deserialize)]
 pub struct YamlVerdict {
@@ -47,7 +49,7 @@ pub struct HealthVerdict {
 
 /// The folder of the Go module.
 pub fn source() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../benches/peers")
+    workspace_dir().join("benches/peers")
 }
 
 /// The path of the peers' binary, built when the cache holds none for these sources (`go.mod`, `go.sum`, `*.go`).
@@ -77,7 +79,7 @@ pub fn build() -> Result<PathBuf> {
         .iter()
         .map(|b| format!("{b:02x}"))
         .collect();
-    let folder = cache()?.join("peers").join(key);
+    let folder = cache_dir()?.join("peers").join(key);
     let binary = folder.join("peers");
     if binary.exists() {
         return Ok(binary);
@@ -85,20 +87,14 @@ pub fn build() -> Result<PathBuf> {
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
     // Under a name of its own first: whoever builds at the same time must not see half a file.
     let unfinished = folder.join(format!("peers.{}", std::process::id()));
-    let output = Command::new("go")
+    let output = Command::new(system_program("go")?)
         .args(["build", "-buildvcs=false", "-o"])
         .arg(&unfinished)
         .arg(".")
         .current_dir(&source)
-        .output();
-    let output = match output {
-        Ok(output) => output,
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => bail!(
-            "Go is missing; it builds the libraries that results are compared with. Install it: apt-get install golang-go \
-             (Go 1.26 or newer, or 1.21 and newer with GOTOOLCHAIN=auto), or https://go.dev/dl"
-        ),
-        Err(e) => return Err(e).context("go build"),
-    };
+        .env("GOFLAGS", "-mod=readonly")
+        .output()
+        .context("cannot run go")?;
     if !output.status.success() {
         bail!(
             "go build in {}: {}",
@@ -139,28 +135,6 @@ pub fn health<P: AsRef<Path>>(files: &[P]) -> Result<Vec<HealthVerdict>> {
     ask(&["health"], &lines)
 }
 
-/// The folder of a Go module that the peers are built on, such as `github.com/argoproj/gitops-engine`, for its fixtures.
-///
-/// # Errors
-/// When Go is missing or does not know the module.
-pub fn module(path: &str) -> Result<PathBuf> {
-    // Building first also downloads the module.
-    build()?;
-    let output = Command::new("go")
-        .args(["list", "-m", "-f", "{{.Dir}}", path])
-        .current_dir(source())
-        .output()
-        .context("go list")?;
-    let folder = String::from_utf8_lossy(&output.stdout).trim().to_owned();
-    if !output.status.success() || folder.is_empty() {
-        bail!(
-            "go list -m {path}: {}",
-            String::from_utf8_lossy(&output.stderr)
-        );
-    }
-    Ok(PathBuf::from(folder))
-}
-
 fn questions<T: AsRef<[u8]>>(texts: &[T]) -> String {
     let mut lines = String::new();
     for text in texts {
@@ -196,14 +170,4 @@ fn ask<T: DeserializeOwned>(args: &[&str], input: &str) -> Result<Vec<T>> {
         .into_iter()
         .collect::<Result<_, _>>()
         .context("what peers answered")
-}
-
-/// The user's cache directory of this project.
-fn cache() -> Result<PathBuf> {
-    let base = std::env::var_os("XDG_CACHE_HOME")
-        .map(PathBuf::from)
-        .filter(|p| p.is_absolute())
-        .or_else(|| std::env::var_os("HOME").map(|home| Path::new(&home).join(".cache")))
-        .context("neither XDG_CACHE_HOME nor HOME is set")?;
-    Ok(base.join("gitops-rs"))
 }

@@ -12,6 +12,7 @@ use anyhow::{Context, Result};
 use rustix::process::{Pid, Signal, kill_process_group};
 
 use crate::components::workspace_dir;
+use crate::random_hex;
 
 /// The variable that tells a test process the folder of its session.
 pub const DIR_VARIABLE: &str = "GITOPS_E2E_DIR";
@@ -45,7 +46,7 @@ impl Session {
             .duration_since(UNIX_EPOCH)
             .unwrap_or_default()
             .as_secs();
-        let root = sessions.join(format!("{now}-{}", std::process::id()));
+        let root = sessions.join(format!("{now}-{}-{}", std::process::id(), random_hex(2)?));
         for part in ["data", "logs", "pids"] {
             std::fs::create_dir_all(root.join(part))
                 .with_context(|| format!("cannot make {}", root.display()))?;
@@ -193,6 +194,9 @@ fn finish(root: &Path) {
     }
     let _ = std::fs::remove_dir(root.join("pids"));
     let _ = std::fs::remove_file(root.join("owner"));
+    // A session that started nothing has nothing to tell. Neither call removes a folder with something in it.
+    let _ = std::fs::remove_dir(root.join("logs"));
+    let _ = std::fs::remove_dir(root);
 }
 
 /// Finishes sessions whose owner died, and removes the logs of all but the newest ones.
@@ -218,5 +222,65 @@ fn sweep(sessions: &Path) {
     finished.reverse();
     for old in finished.into_iter().skip(KEPT) {
         let _ = std::fs::remove_dir_all(old);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+    use crate::process::Process;
+
+    fn is_running(pid: u32) -> bool {
+        // A killed child is a zombie until it is waited for.
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+        stat.rsplit_once(')')
+            .is_some_and(|(_, rest)| !rest.trim_start().starts_with('Z'))
+    }
+
+    #[test]
+    fn owned_session_ends_its_servers_and_keeps_their_logs() {
+        let session = Session::create().unwrap();
+        session.data("server").unwrap();
+        let root = session.root().to_path_buf();
+        // Owned by nobody who would stop it, as that of a test process that was killed.
+        let mut command = Command::new("sh");
+        let server = Process::spawn(
+            &session,
+            "server",
+            command.args(["-c", "echo hello; sleep 600"]),
+        )
+        .unwrap();
+        let pid = server.pid();
+        std::mem::forget(server);
+        assert!(is_running(pid));
+        // The forgotten server holds a clone of the session, so this is what the last drop does.
+        finish(&root);
+        std::thread::sleep(std::time::Duration::from_millis(100));
+        assert!(!is_running(pid));
+        assert!(!root.join("data").exists());
+        assert!(root.join("logs/server.log").exists());
+        std::fs::remove_dir_all(root).unwrap();
+    }
+
+    #[test]
+    fn record_of_another_process_with_the_same_id_is_left_alone() {
+        let session = Session::create().unwrap();
+        let mut command = Command::new("sleep");
+        let server = Process::spawn(&session, "server", command.arg("600")).unwrap();
+        let record = session.root().join("pids").join(server.pid().to_string());
+        std::fs::write(&record, "1").unwrap();
+        session.reap();
+        assert!(is_running(server.pid()));
+        assert!(!record.exists());
+        std::fs::remove_dir_all(session.logs()).unwrap();
+    }
+
+    #[test]
+    fn data_folders_never_collide() {
+        let session = Session::create().unwrap();
+        assert_eq!(session.data("cluster").unwrap().0, "cluster");
+        assert_eq!(session.data("cluster").unwrap().0, "cluster-2");
     }
 }

@@ -9,7 +9,7 @@ use tokio::sync::OnceCell;
 
 use crate::cluster::Cluster;
 use crate::control_plane::{ControlPlane, ControlPlaneOptions};
-use crate::gitea::{Gitea, GiteaServer};
+use crate::gitea::{Gitea, GiteaOptions, GiteaServer};
 use crate::node::Node;
 use crate::redis::Redis;
 use crate::registry::Registry;
@@ -82,9 +82,9 @@ pub async fn private_control_plane(options: &ControlPlaneOptions) -> Result<Cont
 /// # Errors
 ///
 /// As [`cluster`].
-pub async fn private_gitea() -> Result<GiteaServer> {
+pub async fn private_gitea(options: &GiteaOptions) -> Result<GiteaServer> {
     crate::init();
-    GiteaServer::start(&Session::from_env()?).await
+    GiteaServer::start(&Session::from_env()?, options).await
 }
 
 async fn need<T: DeserializeOwned>(name: &str) -> Result<T> {

@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
 
 use crate::control_plane::{ControlPlane, ControlPlaneOptions};
-use crate::gitea::GiteaServer;
+use crate::gitea::{GiteaOptions, GiteaServer};
 use crate::node::NodeServer;
 use crate::redis::RedisServer;
 use crate::registry::RegistryServer;
@@ -114,7 +114,13 @@ impl Servers {
             "cluster" => to_value(self.control_plane().await?.cluster()),
             "node" => to_value(self.node().await?.node()),
             "gitea" => {
-                let start = async || announce("Gitea", GiteaServer::start(&self.session)).await;
+                let start = async || {
+                    announce(
+                        "Gitea",
+                        GiteaServer::start(&self.session, &GiteaOptions::default()),
+                    )
+                    .await
+                };
                 to_value(self.gitea.get_or_try_init(start).await?.gitea())
             }
             "registry" => {

@@ -107,7 +107,7 @@ async fn supervise(arguments: &Arguments) -> Result<ExitStatus> {
 }
 
 /// Waits for a signal that asks the process to end.
-async fn interrupted() -> Result<&'static str> {
+pub(crate) async fn interrupted() -> Result<&'static str> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
     let mut hangup = signal(SignalKind::hangup())?;

@@ -1,5 +1,6 @@
 //! The project's chores: `cargo xtask --help`.
 
+mod bench;
 mod cargo;
 mod e2e_tests;
 mod features;
@@ -24,6 +25,8 @@ enum Chore {
     Testenv(testenv::Arguments),
     /// Run the end-to-end tests; the servers that they ask for are started, and stopped afterwards.
     E2e(e2e_tests::Arguments),
+    /// Measure gitops-rs against the Go libraries that do the same work.
+    Bench(bench::Arguments),
     /// Check that every feature of every crate compiles alone.
     Features(features::Arguments),
 }
@@ -32,6 +35,7 @@ fn main() -> ExitCode {
     let result = match Arguments::parse().command {
         Chore::Testenv(arguments) => testenv::run(&arguments),
         Chore::E2e(arguments) => e2e_tests::run(&arguments),
+        Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Features(arguments) => features::run(&arguments),
     };
     match result {

@@ -1,16 +1,18 @@
 //! The harness itself: every fixture answers, and faults can be made.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use e2e::{ControlPlaneOptions, NodeKind, Repository};
+use e2e::{ControlPlaneOptions, GiteaOptions, NodeKind, Repository};
 use k8s_openapi::api::apps::v1::Deployment;
 use k8s_openapi::api::core::v1::{ConfigMap, Pod};
 use kube::Api;
 use kube::api::{ListParams, LogParams, PostParams};
 use kube::runtime::wait::{await_condition, conditions};
 use serde_json::json;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::process::Command;
 
 #[tokio::test(flavor = "multi_thread")]
@@ -157,14 +159,7 @@ async fn gitea_takes_a_push_over_ssh() -> Result<()> {
     let gitea = e2e::gitea().await?;
     let repository = gitea.repository("ssh").await?;
     let dir = tempfile::tempdir()?;
-    let key = dir.path().join("key");
-    let mut keygen = Command::new(e2e::system_program("ssh-keygen")?);
-    e2e::run(
-        keygen
-            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
-            .arg(&key),
-    )
-    .await?;
+    let key = make_key(dir.path()).await?;
     gitea
         .add_ssh_key(&tokio::fs::read_to_string(key.with_extension("pub")).await?)
         .await?;
@@ -222,7 +217,7 @@ async fn gitea_refuses_what_it_should() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_gitea_comes_back_with_its_data() -> Result<()> {
-    let mut server = e2e::private_gitea().await?;
+    let mut server = e2e::private_gitea(&GiteaOptions::default()).await?;
     let gitea = server.gitea().clone();
     let repository = gitea.repository("kept").await?;
     gitea.commit(&repository, "first", &[("a", "1")]).await?;
@@ -238,6 +233,105 @@ async fn killed_gitea_comes_back_with_its_data() -> Result<()> {
     Ok(())
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn gitea_serves_https_to_those_who_trust_it() -> Result<()> {
+    let server = e2e::private_gitea(&GiteaOptions { https: true }).await?;
+    let gitea = server.gitea();
+    let repository = gitea.repository("tls").await?;
+    gitea.commit(&repository, "first", &[("a", "1")]).await?;
+    let dir = tempfile::tempdir()?;
+    let url = gitea.url_with_password(&repository);
+    let refused = git(dir.path(), "", &["clone", "-q", &url, "distrusted"]).await;
+    let message = refused.err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(message.contains("certificate"), "{message}");
+    let ca = gitea.ca.as_deref().context("no certificate")?;
+    let trust = format!("http.sslCAInfo={}", ca.display());
+    git(
+        dir.path(),
+        "",
+        &["-c", &trust, "clone", "-q", &url, "trusted"],
+    )
+    .await?;
+    assert!(dir.path().join("trusted/a").is_file());
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn changed_ssh_host_key_is_noticed() -> Result<()> {
+    let mut server = e2e::private_gitea(&GiteaOptions::default()).await?;
+    let gitea = server.gitea().clone();
+    let repository = gitea.repository("impostor").await?;
+    gitea.commit(&repository, "first", &[("a", "1")]).await?;
+    let dir = tempfile::tempdir()?;
+    let key = make_key(dir.path()).await?;
+    let public = tokio::fs::read_to_string(key.with_extension("pub")).await?;
+    gitea.add_deploy_key(&repository, &public, true).await?;
+    let ssh = gitea.ssh_command(&key);
+    git(
+        dir.path(),
+        &ssh,
+        &["clone", "-q", &repository.ssh_url, "before"],
+    )
+    .await?;
+    server.change_host_key().await?;
+    let refused = git(
+        dir.path(),
+        &ssh,
+        &["clone", "-q", &repository.ssh_url, "after"],
+    )
+    .await;
+    let message = refused.err().map(|e| e.to_string()).unwrap_or_default();
+    assert!(
+        message.contains("HOST IDENTIFICATION HAS CHANGED"),
+        "{message}"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn redis_answers() -> Result<()> {
+    let redis = e2e::redis().await?;
+    let mut stream = TcpStream::connect(("127.0.0.1", redis.port)).await?;
+    stream.write_all(b"PING\r\n").await?;
+    let mut answer = [0; 7];
+    stream.read_exact(&mut answer).await?;
+    assert_eq!(&answer, b"+PONG\r\n");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn registry_keeps_a_blob() -> Result<()> {
+    let registry = e2e::registry().await?;
+    e2e::init();
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let uploads = format!("http://{}/v2/harness/blobs/uploads/", registry.host);
+    let begun = client.post(uploads).send().await?.error_for_status()?;
+    let location = begun
+        .headers()
+        .get("location")
+        .context("no location")?
+        .to_str()?
+        .to_owned();
+    // The digest of "content".
+    let digest = "sha256:ed7002b439e9ac845f22357d822bac1444730fbdb6016d3ec9432297b9ec9f73";
+    let put = client
+        .put(format!("{location}&digest={digest}"))
+        .body("content");
+    put.send().await?.error_for_status()?;
+    let url = format!("http://{}/v2/harness/blobs/{digest}", registry.host);
+    assert_eq!(
+        client
+            .get(url)
+            .send()
+            .await?
+            .error_for_status()?
+            .text()
+            .await?,
+        "content"
+    );
+    Ok(())
+}
+
 #[test]
 fn go_modules_have_their_manifests() -> Result<()> {
     let dir = e2e::module_dir("github.com/argoproj/argo-cd/v3")?;
@@ -247,6 +341,18 @@ fn go_modules_have_their_manifests() -> Result<()> {
         dir.display()
     );
     Ok(())
+}
+
+async fn make_key(dir: &Path) -> Result<PathBuf> {
+    let key = dir.join("key");
+    let mut keygen = Command::new(e2e::system_program("ssh-keygen")?);
+    e2e::run(
+        keygen
+            .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+            .arg(&key),
+    )
+    .await?;
+    Ok(key)
 }
 
 async fn push_and_clone(dir: &Path, url: &str, repository: &Repository, ssh: &str) -> Result<()> {
@@ -271,6 +377,8 @@ async fn git(dir: &Path, ssh: &str, args: &[&str]) -> Result<String> {
         .env("GIT_CONFIG_GLOBAL", "/dev/null")
         .env("GIT_CONFIG_NOSYSTEM", "1")
         .env("GIT_TERMINAL_PROMPT", "0")
+        // It would win over the test's own `http.sslCAInfo`.
+        .env_remove("GIT_SSL_CAINFO")
         .args(["-c", "user.name=test", "-c", "user.email=test@example.com"])
         .args(args);
     if !ssh.is_empty() {

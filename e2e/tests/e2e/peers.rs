@@ -25,8 +25,7 @@ fn yaml_judge_reads_files_as_kubectl_does() -> anyhow::Result<()> {
 
 #[test]
 fn health_judge_reads_the_fixtures() -> anyhow::Result<()> {
-    let folder =
-        e2e::peers::module("github.com/argoproj/gitops-engine")?.join("pkg/health/testdata");
+    let folder = e2e::module_dir("github.com/argoproj/gitops-engine")?.join("pkg/health/testdata");
     let verdicts = e2e::peers::health(&[folder.join("pod-crashloop.yaml")])?;
     assert_eq!(verdicts[0].status, "Degraded");
     Ok(())

@@ -1,0 +1,65 @@
+//! The work of the Go peers done by gitops-rs: one subcommand per job, the same input files, answers as JSON.
+
+use std::fs;
+use std::path::PathBuf;
+
+use anyhow::{Context, Result};
+use benches::corpus::Corpus;
+use benches::pairs::pairs;
+use clap::{Parser, Subcommand};
+
+#[derive(Parser)]
+#[command(
+    about = "Runs gitops-rs on the corpus; `cargo xtask bench` compares it with the Go peers"
+)]
+struct Cli {
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// Write the corpus of manifests.
+    Corpus {
+        /// Where to.
+        file: PathBuf,
+        /// How many objects, besides ten namespaces.
+        #[arg(long, default_value_t = 1000)]
+        objects: usize,
+        /// Where the namespaces' names begin.
+        #[arg(long, default_value = "bench")]
+        prefix: String,
+        /// Another number than 0 changes one object in a hundred.
+        #[arg(long, default_value_t = 0)]
+        revision: u32,
+    },
+    /// Write the corpus of live and target pairs.
+    Pairs {
+        /// Where to.
+        file: PathBuf,
+        /// How many.
+        #[arg(long, default_value_t = 1000)]
+        count: usize,
+    },
+}
+
+fn main() -> Result<()> {
+    match Cli::parse().job {
+        Job::Corpus {
+            file,
+            objects,
+            prefix,
+            revision,
+        } => {
+            let corpus = Corpus {
+                objects,
+                prefix,
+                revision,
+                ..Corpus::default()
+            };
+            fs::write(&file, corpus.yaml()).with_context(|| file.display().to_string())
+        }
+        Job::Pairs { file, count } => fs::write(&file, serde_json::to_vec(&pairs(count))?)
+            .with_context(|| file.display().to_string()),
+    }
+}
