@@ -19,6 +19,7 @@ pub mod manifest;
 pub mod notify;
 pub mod rule;
 pub mod secret;
+pub mod store;
 pub mod validate;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

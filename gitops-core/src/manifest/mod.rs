@@ -5,6 +5,7 @@
 pub mod digest;
 mod object;
 pub mod order;
+pub mod render;
 mod set;
 mod tree;
 pub mod yaml;
