@@ -76,6 +76,12 @@ mount -t tmpfs -o mode=0755 e2e /var/lib/cni
 mount -t tmpfs -o mode=0755 e2e /var/log
 mount --bind "$1/kubelet" /var/lib/kubelet
 mkdir /run/containerd/root
+# The kubelet sets these to its liking. The machine is not its own, so it gets copies.
+for setting in vm/overcommit_memory kernel/panic kernel/panic_on_oops kernel/keys/root_maxkeys kernel/keys/root_maxbytes; do
+  copy="$1/sysctl.$(echo $setting | tr / .)"
+  cat "/proc/sys/$setting" >"$copy"
+  mount --bind "$copy" "/proc/sys/$setting"
+done
 mount --bind "$1/containerd" /run/containerd/root
 containerd --config "$1/containerd.toml" >>"$2.containerd.log" 2>&1 &
 until ctr version >/dev/null 2>&1; do
@@ -238,7 +244,7 @@ async fn snapshotter(dir: &Path) -> Result<&'static str> {
 }
 
 /// The kubelet wants its root group to be there: in every controller's tree of version 1, or in the one tree of version 2.
-fn make_cgroup(name: &str) -> Result<()> {
+pub(crate) fn make_cgroup(name: &str) -> Result<()> {
     let root = Path::new("/sys/fs/cgroup");
     if root.join("cgroup.controllers").is_file() {
         // The kubelet insists on these. systemd has most of them on already; where it may not be done, the kubelet's own message is the better one.

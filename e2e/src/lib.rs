@@ -41,6 +41,20 @@
 //! Shared servers are used by many tests at once: work in a namespace or repository of your own, give cluster-wide objects names of your own,
 //! and kill only what is private. A client belongs to the runtime of the test that made it; the values above are plain data.
 //!
+//! A chore that measures something opens a session of its own and starts what it needs; all stops when the values are dropped:
+//!
+//! ```no_run
+//! # async fn example() -> anyhow::Result<()> {
+//! use e2e::{ControlPlane, ControlPlaneOptions, Session};
+//!
+//! let session = Session::create()?;
+//! let options = ControlPlaneOptions { no_audit: true, ..Default::default() };
+//! let plane = ControlPlane::start(&session, &options).await?;
+//! println!("{}", plane.cluster().kubeconfig().display());
+//! # Ok(())
+//! # }
+//! ```
+//!
 //! # Who stops the servers
 //!
 //! `cargo xtask e2e` does, however the tests end; see [`session`] and [`supervisor`]. A plain `cargo test -p e2e --features e2e`

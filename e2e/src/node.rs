@@ -70,7 +70,7 @@ impl NodeServer {
     ///
     /// When a program is missing (the message has the command that installs it), or the node does not become ready.
     pub async fn start(session: &Session, cluster: &Cluster) -> Result<NodeServer> {
-        let kind = choose().await?;
+        let kind = choose(session).await?;
         if let NodeKind::Kwok { reason } = &kind {
             eprintln!("e2e: the node is kwok's, no container runs: {reason}");
         }
@@ -110,7 +110,7 @@ impl NodeServer {
     }
 }
 
-async fn choose() -> Result<NodeKind> {
+async fn choose(session: &Session) -> Result<NodeKind> {
     let kwok = |reason: String| Ok(NodeKind::Kwok { reason });
     match std::env::var(KIND_VARIABLE).unwrap_or_default().as_str() {
         "" => {}
@@ -123,12 +123,16 @@ async fn choose() -> Result<NodeKind> {
     }
     // A missing program can be installed, so it is an error, not a reason to test less.
     kubelet::check_programs()?;
-    match run(&mut kubelet::unshare(&["true"])?.into()).await {
-        Ok(_) => Ok(NodeKind::Kubelet),
-        Err(error) => kwok(format!(
-            "a kubelet needs namespaces of its own, and they cannot be had: {error:#}"
-        )),
+    if let Err(error) = run(&mut kubelet::unshare(&["true"])?.into()).await {
+        return kwok(format!("a kubelet needs namespaces of its own: {error:#}"));
     }
+    // Removed with the session's other groups.
+    if let Err(error) = kubelet::make_cgroup(&format!("{}-probe", cgroup_prefix(session.root()))) {
+        return kwok(format!(
+            "a kubelet needs control groups of its own: {error:#}"
+        ));
+    }
+    Ok(NodeKind::Kubelet)
 }
 
 /// Makes the node's object, with its addresses: the kubelet refuses loopback as its own address, but keeps what is there.

@@ -142,6 +142,17 @@ async fn deployment_becomes_available_and_speaks() -> Result<()> {
         pods.logs(&name, &LogParams::default()).await?,
         "version 1\n"
     );
+    let cluster = e2e::cluster().await?;
+    let exec = [
+        "exec",
+        "--namespace",
+        namespace.name(),
+        &name,
+        "--",
+        "cat",
+        "/etc/version",
+    ];
+    assert_eq!(cluster.kubectl(&exec).await?, "1");
     Ok(())
 }
 
