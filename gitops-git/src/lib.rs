@@ -1,1 +1,65 @@
-//! Repositories for gitops: trees, commits, pushes, watching.
+//! Git repositories for GitOps: read a path of a revision, commit and push, watch for new revisions.
+//!
+//! Objects are read and written with libgit2 in a bare copy (no checkout, no index), off the async threads. The network is the [`Transport`]'s:
+//! by default the `git` program as a child ([`GitCli`]), with a private configuration, a deadline, and credentials that are on no command line.
+//!
+//! ```no_run
+//! # async fn example() -> gitops_core::Result<()> {
+//! use gitops_git::{CommitOptions, Edits, GitClient, RepositoryOptions, Revision};
+//!
+//! let client = GitClient::new(RepositoryOptions::default().cache_dir("/var/cache/deployer"))?;
+//! let repository = client.repository("https://git.example.com/team/config.git").await?;
+//!
+//! let fetched = repository.fetch_revision(&Revision::parse("main")?).await?;
+//! let tree = repository.tree(&fetched.commit, "apps/shop").await?;
+//! println!("{} files at {}", tree.len(), fetched.commit);
+//!
+//! let options = CommitOptions::new("Deployer", "deployer@example.com", "Update {path}").branch("main");
+//! repository
+//!     .commit(&options, |now| async move {
+//!         let replicas = now.read("apps/shop/replicas").await?;
+//!         Ok(match replicas.as_deref() {
+//!             Some(b"3\n") => Edits::new(),
+//!             _ => Edits::new().put("apps/shop/replicas", "3\n"),
+//!         })
+//!     })
+//!     .await?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! When not to use it: for work trees, merges, or hosting. It keeps a copy of the repository and knows branches, tags and commits.
+//!
+//! What it needs at run time: the `git` program (2.31 or newer), and for SSH the `ssh` of OpenSSH.
+
+mod client;
+mod range;
+mod repository;
+mod revision;
+mod template;
+mod transport;
+mod url;
+
+pub use client::GitClient;
+pub use range::SemverRange;
+pub use repository::{
+    Change, ChangeKind, CommitInfo, CommitOptions, CommitOutcome, Edits, FetchOutcome, Fetched,
+    LfsPolicy, LinkPolicy, Person, RefChange, Repository, RepositoryOptions, Snapshot, TreeOptions,
+};
+pub use revision::{Found, Revision};
+pub use transport::{FetchRequest, GitCli, Proxy, Refspec, Remote, RemoteRefs, Tls, Transport};
+pub use url::{RepoUrl, Scheme};
+
+/// Escapes what could steer a terminal or forge log lines: control characters, newlines included.
+pub(crate) fn escape_line(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for c in text.chars() {
+        // U+202A–U+202E and U+2066–U+2069 change the direction of what follows.
+        if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') {
+            escaped.extend(c.escape_default());
+        } else {
+            escaped.push(c);
+        }
+    }
+    escaped
+}
