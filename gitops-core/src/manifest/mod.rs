@@ -2,7 +2,9 @@
 //!
 //! `Tree` → [`render`](Tree) → [`ManifestSet`]: files of one path at one commit become objects with identities, positions and an order.
 
+pub mod diff;
 pub mod digest;
+pub mod mask;
 mod object;
 pub mod order;
 pub mod render;

@@ -12,7 +12,7 @@ use gitops_core::backend::{
     SyncOutcome,
 };
 use gitops_core::manifest::ObjectId;
-use gitops_core::manifest::diff::{DiffOptions, ObjectDiff};
+use gitops_core::manifest::diff::ObjectDiff;
 use gitops_core::{ErrorKind, Result};
 use jiff::Timestamp;
 use tokio::sync::mpsc;
@@ -135,7 +135,7 @@ pub(super) async fn explain(inner: &Inner, app: &Application) -> Result<Vec<Expl
             id: step.id.clone(),
             action: step.action,
             reason: step.reason.clone(),
-            diff: ObjectDiff::between(step.live(), after, &DiffOptions::default())?,
+            diff: ObjectDiff::between(step.live(), after),
         });
     }
     Ok(explanations)

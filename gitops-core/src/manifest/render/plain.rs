@@ -33,7 +33,12 @@ impl Renderer for Plain {
         let mut set = ManifestSet::new();
         for file in files(&request.tree, &request.path, &filter)? {
             let bytes = read(&request.tree, &file)?;
-            for object in yaml::parse(&file, bytes)? {
+            // Errors and positions name the file as the repository has it.
+            let shown = match request.tree.path.as_str() {
+                "" => file.clone(),
+                path => format!("{path}/{file}"),
+            };
+            for object in yaml::parse(&shown, bytes)? {
                 set.insert(object)?;
             }
         }
