@@ -10,6 +10,6 @@ mod sources;
 mod status;
 
 pub use self::backend::{DirectBackend, DirectOptions};
-pub use self::config::{Config, ConfigManager, GitSync, Layout};
+pub use self::config::{ConfigManager, GitSync};
 pub use self::sources::{GitSources, Rendered, Sources};
 pub use self::status::Explanation;
