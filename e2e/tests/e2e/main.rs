@@ -3,5 +3,6 @@
 mod applyset;
 mod engine;
 mod harness;
+mod install;
 mod kill;
 mod peers;

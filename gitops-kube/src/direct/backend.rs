@@ -9,8 +9,9 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use gitops_core::application::{AppRef, Application, ApplicationStatus, HistoryEntry};
 use gitops_core::backend::{
-    ApplicationStore, Backend, DeleteOptions, EventKind, ListOptions, Operation, PutMode, PutOutcome, ResourceState,
-    RevisionHistory, Selector, StateReader, StatusEvent, Stored, SyncEvent, SyncOptions, SyncOutcome, Syncer,
+    ApplicationStore, Backend, DeleteOptions, EventKind, ListOptions, Operation, PutMode,
+    PutOutcome, ResourceState, RevisionHistory, Selector, StateReader, StatusEvent, Stored,
+    SyncEvent, SyncOptions, SyncOutcome, Syncer,
 };
 use gitops_core::manifest::ObjectId;
 use gitops_core::store::StatusStore;
@@ -64,7 +65,12 @@ impl std::fmt::Debug for DirectBackend {
 
 impl DirectBackend {
     /// A backend that reads `sources`, writes through `engine`, and keeps applications and their status in `store`.
-    pub fn new<S>(engine: Engine, sources: Arc<dyn Sources>, store: Arc<S>, options: DirectOptions) -> Self
+    pub fn new<S>(
+        engine: Engine,
+        sources: Arc<dyn Sources>,
+        store: Arc<S>,
+        options: DirectOptions,
+    ) -> Self
     where
         S: ApplicationStore + StatusStore + 'static,
     {
@@ -133,9 +139,16 @@ impl DirectBackend {
     ///
     /// # Errors
     /// As [`Syncer::status`].
-    pub async fn explain_resource(&self, app: &AppRef, id: &ObjectId) -> Result<Option<Explanation>> {
+    pub async fn explain_resource(
+        &self,
+        app: &AppRef,
+        id: &ObjectId,
+    ) -> Result<Option<Explanation>> {
         let mut all = self.explain(app).await?;
-        Ok(all.iter().position(|one| one.id == *id).map(|at| all.swap_remove(at)))
+        Ok(all
+            .iter()
+            .position(|one| one.id == *id)
+            .map(|at| all.swap_remove(at)))
     }
 
     pub(super) async fn start(&self, app: Application, options: SyncOptions) -> Result<Operation> {
@@ -143,7 +156,10 @@ impl DirectBackend {
             return Err(Error::unavailable("syncs are paused").with_retryable(false));
         }
         if app.suspended && options.initiator.automated {
-            return Err(Error::conflict(format!("application {} is suspended", app.app_ref())));
+            return Err(Error::conflict(format!(
+                "application {} is suspended",
+                app.app_ref()
+            )));
         }
         let app_ref = app.app_ref();
         let (state, sender) = OperationState::new(app_ref.clone());
@@ -153,7 +169,10 @@ impl DirectBackend {
             if let Some(running) = of_app.iter().find(|state| state.is_running()) {
                 return Err(Error::new(
                     ErrorKind::OperationInProgress,
-                    format!("another operation is already in progress for {app_ref}: {}", running.operation.id),
+                    format!(
+                        "another operation is already in progress for {app_ref}: {}",
+                        running.operation.id
+                    ),
                 ));
             }
             of_app.push(state.clone());
@@ -161,18 +180,31 @@ impl DirectBackend {
             of_app.drain(..surplus);
         }
         let operation = state.operation.clone();
-        tokio::spawn(operation::run(self.inner.clone(), app, options, state, sender));
+        tokio::spawn(operation::run(
+            self.inner.clone(),
+            app,
+            options,
+            state,
+            sender,
+        ));
         Ok(operation)
     }
 
     fn operations(&self) -> MutexGuard<'_, HashMap<AppRef, Vec<OperationState>>> {
-        self.inner.operations.lock().unwrap_or_else(PoisonError::into_inner)
+        self.inner
+            .operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
     fn operation(&self, operation: &Operation) -> Result<OperationState> {
         self.operations()
             .get(&operation.app)
-            .and_then(|of_app| of_app.iter().find(|state| state.operation.id == operation.id))
+            .and_then(|of_app| {
+                of_app
+                    .iter()
+                    .find(|state| state.operation.id == operation.id)
+            })
             .cloned()
             .ok_or_else(|| {
                 Error::not_found(format!(
@@ -191,7 +223,25 @@ impl DirectBackend {
 impl Inner {
     pub(super) fn tell(&self, app: &AppRef, operation: &str, kind: EventKind) {
         // Nobody listening is fine.
-        let _ = self.events.send(SyncEvent::now(app.clone(), operation, kind));
+        let _ = self
+            .events
+            .send(SyncEvent::now(app.clone(), operation, kind));
+    }
+
+    /// Tells listeners that an application's record changed, with the state that is known of it.
+    async fn tell_changed(&self, app: &AppRef) {
+        let status = self
+            .statuses
+            .status(app)
+            .await
+            .ok()
+            .flatten()
+            .unwrap_or_default();
+        let kind = EventKind::StatusChanged {
+            sync: status.sync,
+            health: status.health.status,
+        };
+        self.tell(app, "", kind);
     }
 }
 
@@ -244,7 +294,11 @@ impl ApplicationStore for DirectBackend {
     async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome> {
         // What could never be synced is refused here, where somebody looks.
         ApplySet::of(app)?;
-        self.inner.store.put(app, mode).await
+        let outcome = self.inner.store.put(app, mode).await?;
+        if outcome.changed {
+            self.inner.tell_changed(&app.app_ref()).await;
+        }
+        Ok(outcome)
     }
 
     async fn get(&self, app: &AppRef) -> Result<Stored> {
@@ -270,7 +324,11 @@ impl ApplicationStore for DirectBackend {
                 propagation: options.propagation,
                 ..operation::engine_options(&self.inner, &app, &SyncOptions::default())?
             };
-            let report = self.inner.engine.delete(&ApplySet::of(&app)?, &engine).await?;
+            let report = self
+                .inner
+                .engine
+                .delete(&ApplySet::of(&app)?, &engine)
+                .await?;
             if let Some(failure) = report.failure {
                 return Err(Error::failed(failure));
             }
@@ -279,15 +337,21 @@ impl ApplicationStore for DirectBackend {
             cascade: false,
             ..*options
         };
-        self.inner.store.delete(&app.app_ref(), &plain).await
+        self.inner.store.delete(&app.app_ref(), &plain).await?;
+        self.inner.tell_changed(&app.app_ref()).await;
+        Ok(())
     }
 
     async fn suspend(&self, app: &AppRef) -> Result<()> {
-        self.inner.store.suspend(app).await
+        self.inner.store.suspend(app).await?;
+        self.inner.tell_changed(app).await;
+        Ok(())
     }
 
     async fn resume(&self, app: &AppRef) -> Result<()> {
-        self.inner.store.resume(app).await
+        self.inner.store.resume(app).await?;
+        self.inner.tell_changed(app).await;
+        Ok(())
     }
 }
 
@@ -311,9 +375,16 @@ impl RevisionHistory for DirectBackend {
         let mut app = self.stored(app).await?;
         let history = RevisionHistory::list(self, &app.app_ref()).await?;
         let Some(entry) = history.into_iter().find(|entry| entry.id == id) else {
-            return Err(Error::not_found(format!("application {} has no history entry {id}", app.app_ref())));
+            return Err(Error::not_found(format!(
+                "application {} has no history entry {id}",
+                app.app_ref()
+            )));
         };
-        if app.sync_policy.automated.is_some_and(|automated| automated.is_enabled()) {
+        if app
+            .sync_policy
+            .automated
+            .is_some_and(|automated| automated.is_enabled())
+        {
             return Err(Error::conflict(format!(
                 "automated sync of application {} is on and would undo the rollback; turn it off first",
                 app.app_ref()

@@ -85,12 +85,21 @@ fn set_name(repo: &str, path: &str) -> String {
     let hash = Sha256::digest(format!("{repo}\n{path}"));
     let readable: String = path
         .chars()
-        .map(|c| if c.is_ascii_alphanumeric() { c.to_ascii_lowercase() } else { '-' })
+        .map(|c| {
+            if c.is_ascii_alphanumeric() {
+                c.to_ascii_lowercase()
+            } else {
+                '-'
+            }
+        })
         .take(100)
         .collect();
     let readable = match readable.trim_matches('-') {
         "" => "root",
         readable => readable,
     };
-    format!("{readable}-{:02x}{:02x}{:02x}{:02x}", hash[0], hash[1], hash[2], hash[3])
+    format!(
+        "{readable}-{:02x}{:02x}{:02x}{:02x}",
+        hash[0], hash[1], hash[2], hash[3]
+    )
 }

@@ -5,7 +5,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gitops_core::application::{
-    AppRef, Application, Condition, HistoryEntry, ManagedNamespaceMetadata, OperationPhase, OperationStatus, SyncStatus,
+    AppRef, Application, Condition, HistoryEntry, ManagedNamespaceMetadata, OperationPhase,
+    OperationStatus, SyncStatus,
 };
 use gitops_core::backend::{EventKind, Operation, Propagation, SyncOptions, SyncOutcome};
 use gitops_core::{Error, ErrorKind, Result};
@@ -39,7 +40,11 @@ impl OperationState {
         );
         let (sender, outcome) = watch::channel(None);
         let state = Self {
-            operation: Operation { app, id, started_at },
+            operation: Operation {
+                app,
+                id,
+                started_at,
+            },
             cancel: CancellationToken::new(),
             outcome,
         };
@@ -72,17 +77,51 @@ pub(super) async fn run(
     sender: OutcomeSender,
 ) {
     let span = tracing::info_span!("sync", app = %app.app_ref(), operation = %state.operation.id);
-    let outcome = attempts(&inner, &app, &options, &state).instrument(span).await;
+    let outcome = attempts(&inner, &app, &options, &state)
+        .instrument(span)
+        .await;
     if let Err(error) = record(&inner, &app, &options, &state, &outcome).await {
         tracing::warn!(%error, app = %app.app_ref(), "the outcome of a sync could not be recorded");
     }
-    let finished = EventKind::SyncFinished { outcome: Box::new(outcome.clone()) };
+    let finished = EventKind::SyncFinished {
+        outcome: Box::new(outcome.clone()),
+    };
     sender.send_replace(Some(Arc::new(outcome)));
     inner.tell(&app.app_ref(), &state.operation.id, finished);
 }
 
+/// The operation within its time limit. At the limit it is terminated like by a caller: requests under way end, no new one begins.
+async fn within(
+    inner: &Inner,
+    app: &Application,
+    options: &SyncOptions,
+    state: &OperationState,
+) -> SyncOutcome {
+    let work = attempts(inner, app, options, state);
+    let Some(limit) = options.timeout else {
+        return work.await;
+    };
+    tokio::pin!(work);
+    tokio::select! {
+        outcome = &mut work => outcome,
+        () = tokio::time::sleep(limit) => {
+            state.cancel.cancel();
+            let mut outcome = work.await;
+            if !outcome.is_success() {
+                outcome.message = format!("the sync did not end within {limit:?}: {}", outcome.message);
+            }
+            outcome
+        }
+    }
+}
+
 /// Tries, and tries again as the application's retry policy says.
-async fn attempts(inner: &Inner, app: &Application, options: &SyncOptions, state: &OperationState) -> SyncOutcome {
+async fn attempts(
+    inner: &Inner,
+    app: &Application,
+    options: &SyncOptions,
+    state: &OperationState,
+) -> SyncOutcome {
     let app_ref = app.app_ref();
     inner.tell(&app_ref, &state.operation.id, EventKind::SyncStarted);
     let retry = app.sync_policy.retry.clone().unwrap_or_default();
@@ -93,14 +132,7 @@ async fn attempts(inner: &Inner, app: &Application, options: &SyncOptions, state
     let mut revisions = options.revisions.clone();
     loop {
         attempt += 1;
-        let work = once(inner, app, options, &mut revisions, state);
-        let result = match options.timeout {
-            Some(limit) => match tokio::time::timeout(limit, work).await {
-                Ok(result) => result,
-                Err(_) => Err(Error::timeout(format!("the sync did not end within {limit:?}"))),
-            },
-            None => work.await,
-        };
+        let result = once(inner, app, options, &mut revisions, state).await;
         let (phase, message, report) = match result {
             Ok(report) => match report.failure.clone() {
                 None => (OperationPhase::Succeeded, String::new(), report),
@@ -109,7 +141,11 @@ async fn attempts(inner: &Inner, app: &Application, options: &SyncOptions, state
             Err(error) if error.kind() == ErrorKind::Cancelled => {
                 (OperationPhase::Failed, error.to_string(), Report::default())
             }
-            Err(error) => (OperationPhase::Error, format!("{error:#}"), Report::default()),
+            Err(error) => (
+                OperationPhase::Error,
+                format!("{error:#}"),
+                Report::default(),
+            ),
         };
         let again = phase != OperationPhase::Succeeded
             && !state.cancel.is_cancelled()
@@ -124,12 +160,18 @@ async fn attempts(inner: &Inner, app: &Application, options: &SyncOptions, state
                 finished_at: Timestamp::now(),
             };
         }
-        inner.tell(&app_ref, &state.operation.id, EventKind::Retrying { attempt, message });
+        inner.tell(
+            &app_ref,
+            &state.operation.id,
+            EventKind::Retrying { attempt, message },
+        );
         tokio::select! {
             () = state.cancel.cancelled() => {}
             () = tokio::time::sleep(pause) => {}
         }
-        pause = pause.saturating_mul(backoff.factor.max(1)).min(backoff.max_duration.max(Duration::from_millis(1)));
+        pause = pause
+            .saturating_mul(backoff.factor.max(1))
+            .min(backoff.max_duration.max(Duration::from_millis(1)));
         if retry.refresh && options.revisions.is_empty() {
             revisions.clear();
         }
@@ -163,7 +205,15 @@ async fn once(
     let engine_options = engine_options(inner, app, options)?;
     let plan = inner
         .engine
-        .plan(&set, rendered.manifests, &engine_options, PlanOptions { look_up: options.dry_run, ..PlanOptions::default() })
+        .plan(
+            &set,
+            rendered.manifests,
+            &engine_options,
+            PlanOptions {
+                look_up: options.dry_run,
+                ..PlanOptions::default()
+            },
+        )
         .await?;
     if options.dry_run {
         return Ok(status::report_of(&plan));
@@ -176,7 +226,11 @@ async fn once(
 }
 
 /// What the application and the sync say, as the engine's options.
-pub(super) fn engine_options(inner: &Inner, app: &Application, options: &SyncOptions) -> Result<EngineOptions> {
+pub(super) fn engine_options(
+    inner: &Inner,
+    app: &Application,
+    options: &SyncOptions,
+) -> Result<EngineOptions> {
     let mut policy = app.sync_policy.clone();
     policy.options.extend(options.options.iter().cloned());
     let automated = policy.automated.unwrap_or_default();
@@ -192,8 +246,14 @@ pub(super) fn engine_options(inner: &Inner, app: &Application, options: &SyncOpt
             )));
         }
     };
-    let create_namespace = (policy.has_option("CreateNamespace") || policy.managed_namespace_metadata.is_some())
-        .then(|| policy.managed_namespace_metadata.clone().unwrap_or_else(ManagedNamespaceMetadata::default));
+    let create_namespace = (policy.has_option("CreateNamespace")
+        || policy.managed_namespace_metadata.is_some())
+    .then(|| {
+        policy
+            .managed_namespace_metadata
+            .clone()
+            .unwrap_or_else(ManagedNamespaceMetadata::default)
+    });
     Ok(EngineOptions {
         namespace: app.destination.namespace.clone(),
         prune: options.prune.unwrap_or(automated.prune || defaults.prune),
@@ -233,10 +293,16 @@ async fn record(
         retry_count: 0,
     });
     status.observed_at = Some(outcome.finished_at);
-    status.conditions.retain(|condition| condition.kind != "SyncError");
+    status
+        .conditions
+        .retain(|condition| condition.kind != "SyncError");
     if outcome.is_success() {
         status.revisions.clone_from(&outcome.revisions);
-        status.sync = if options.resources.is_empty() { SyncStatus::Synced } else { status.sync };
+        status.sync = if options.resources.is_empty() {
+            SyncStatus::Synced
+        } else {
+            status.sync
+        };
         status.resources = status::resources_of(outcome);
         status.health = status::worst(&status.resources);
         if options.resources.is_empty() {

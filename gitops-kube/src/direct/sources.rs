@@ -90,14 +90,22 @@ impl GitSources {
         })
     }
 
-    async fn render_one(&self, app: &Application, read: &Read<'_>, refs: &BTreeMap<String, Tree>) -> Result<ManifestSet> {
+    async fn render_one(
+        &self,
+        app: &Application,
+        read: &Read<'_>,
+        refs: &BTreeMap<String, Tree>,
+    ) -> Result<ManifestSet> {
         let path = clean_path(read.source.path.as_deref().unwrap_or_default())?;
         let mut tree = read.repository.tree(&read.commit, &path).await?;
         let mut inside = String::new();
         // An overlay reaches its base, and a chart its value files, outside of its own path.
         let whole = match &read.source.render {
             Render::Kustomize(_) | Render::Helm(_) => true,
-            Render::Auto => tree.get("Chart.yaml").is_some() || KUSTOMIZATIONS.iter().any(|name| tree.get(name).is_some()),
+            Render::Auto => {
+                tree.get("Chart.yaml").is_some()
+                    || KUSTOMIZATIONS.iter().any(|name| tree.get(name).is_some())
+            }
             _ => false,
         };
         if whole && !path.is_empty() {
@@ -120,7 +128,10 @@ impl GitSources {
 impl Sources for GitSources {
     async fn render(&self, app: &Application, revisions: &[String]) -> Result<Rendered> {
         if app.sources.is_empty() {
-            return Err(Error::invalid(format!("application {} has no source", app.app_ref())));
+            return Err(Error::invalid(format!(
+                "application {} has no source",
+                app.app_ref()
+            )));
         }
         let mut reads = Vec::with_capacity(app.sources.len());
         for (index, source) in app.sources.iter().enumerate() {
@@ -140,7 +151,11 @@ impl Sources for GitSources {
                 continue;
             }
             let rendered = self.render_one(app, read, &refs).await.context(|| {
-                format!("{} at {}", gitops_core::error::redact_url(&read.source.repo_url), short(&read.commit))
+                format!(
+                    "{} at {}",
+                    gitops_core::error::redact_url(&read.source.repo_url),
+                    short(&read.commit)
+                )
             })?;
             all.push(rendered);
         }
@@ -176,9 +191,14 @@ fn merge(all: Vec<ManifestSet>) -> Result<ManifestSet> {
 /// `.`, `./a/` and the like in the form that trees have; what climbs is refused.
 pub(super) fn clean_path(path: &str) -> Result<String> {
     if path.starts_with('/') {
-        return Err(Error::invalid(format!("path {path:?} is absolute; it must be relative to the repository")));
+        return Err(Error::invalid(format!(
+            "path {path:?} is absolute; it must be relative to the repository"
+        )));
     }
-    let parts: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let parts: Vec<&str> = path
+        .split('/')
+        .filter(|part| !part.is_empty() && *part != ".")
+        .collect();
     let clean = parts.join("/");
     if !clean.is_empty() {
         check_path(&clean)?;

@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use gitops_core::application::{
-    AppRef, Application, ApplicationStatus, Condition, Health, HealthStatus, ResourceStatus, SyncStatus,
+    AppRef, Application, ApplicationStatus, Condition, Health, HealthStatus, ResourceStatus,
+    SyncStatus,
 };
 use gitops_core::backend::{
-    EventKind, ListOptions, ResourceAction, ResourceResult, ResourceState, Selector, StatusEvent, SyncOptions,
-    SyncOutcome,
+    EventKind, ListOptions, ResourceAction, ResourceResult, ResourceState, Selector, StatusEvent,
+    SyncOptions, SyncOutcome,
 };
 use gitops_core::manifest::ObjectId;
 use gitops_core::manifest::diff::ObjectDiff;
@@ -49,13 +50,19 @@ impl std::fmt::Display for Explanation {
 pub(super) async fn read(inner: &Inner, app: &Application) -> Result<ApplicationStatus> {
     let app_ref = app.app_ref();
     let mut status = inner.statuses.status(&app_ref).await?.unwrap_or_default();
-    status.conditions.retain(|condition| condition.kind != "ComparisonError");
+    status
+        .conditions
+        .retain(|condition| condition.kind != "ComparisonError");
     status.observed_at = Some(Timestamp::now());
     match compare(inner, app, &[], false).await {
         Ok((revisions, plan)) => {
             status.revisions = revisions;
             status.resources = plan.steps().iter().filter_map(resource).collect();
-            status.sync = if status.resources.iter().all(|resource| resource.sync == SyncStatus::Synced) {
+            status.sync = if status
+                .resources
+                .iter()
+                .all(|resource| resource.sync == SyncStatus::Synced)
+            {
                 SyncStatus::Synced
             } else {
                 SyncStatus::OutOfSync
@@ -91,8 +98,14 @@ async fn compare(
         verify: Verify::Confirm,
         ..engine_options(inner, app, &SyncOptions::default())?
     };
-    let plan = PlanOptions { keep_live, look_up: true };
-    let plan = inner.engine.plan(&set, rendered.manifests, &options, plan).await?;
+    let plan = PlanOptions {
+        keep_live,
+        look_up: true,
+    };
+    let plan = inner
+        .engine
+        .plan(&set, rendered.manifests, &options, plan)
+        .await?;
     Ok((rendered.revisions, plan))
 }
 
@@ -100,7 +113,9 @@ fn resource(step: &Step) -> Option<ResourceStatus> {
     let pruned = step.desired().is_none();
     let sync = match step.action {
         PlanAction::Unchanged => SyncStatus::Synced,
-        PlanAction::Skip | PlanAction::Create | PlanAction::Update | PlanAction::Prune => SyncStatus::OutOfSync,
+        PlanAction::Skip | PlanAction::Create | PlanAction::Update | PlanAction::Prune => {
+            SyncStatus::OutOfSync
+        }
         // What is protected from pruning on purpose does not make an application out of sync.
         PlanAction::Keep => SyncStatus::Synced,
     };
@@ -126,7 +141,10 @@ pub(super) async fn explain(inner: &Inner, app: &Application) -> Result<Vec<Expl
     let set = ApplySet::of(app)?;
     let mut explanations = Vec::new();
     for step in plan.steps() {
-        if !matches!(step.action, PlanAction::Create | PlanAction::Update | PlanAction::Prune) {
+        if !matches!(
+            step.action,
+            PlanAction::Create | PlanAction::Update | PlanAction::Prune
+        ) {
             continue;
         }
         let predicted = predict(inner, &set, step).await?;
@@ -142,7 +160,11 @@ pub(super) async fn explain(inner: &Inner, app: &Application) -> Result<Vec<Expl
 }
 
 /// What the server would make of it. Without the right to ask, the desired form has to do.
-async fn predict(inner: &Inner, set: &ApplySet, step: &Step) -> Result<Option<gitops_core::manifest::Object>> {
+async fn predict(
+    inner: &Inner,
+    set: &ApplySet,
+    step: &Step,
+) -> Result<Option<gitops_core::manifest::Object>> {
     let (Some(desired), Some(_)) = (step.desired(), step.live()) else {
         return Ok(None);
     };
@@ -152,7 +174,12 @@ async fn predict(inner: &Inner, set: &ApplySet, step: &Step) -> Result<Option<gi
         force: true,
         ..WriteParams::default()
     };
-    match inner.engine.cluster().apply(step.kind(), desired, &params).await {
+    match inner
+        .engine
+        .cluster()
+        .apply(step.kind(), desired, &params)
+        .await
+    {
         Ok(predicted) => Ok(Some(predicted)),
         Err(error)
             if matches!(
@@ -167,7 +194,11 @@ async fn predict(inner: &Inner, set: &ApplySet, step: &Step) -> Result<Option<gi
 }
 
 /// Desired and live pairs.
-pub(super) async fn state(inner: &Inner, app: &Application, revisions: &[String]) -> Result<Vec<ResourceState>> {
+pub(super) async fn state(
+    inner: &Inner,
+    app: &Application,
+    revisions: &[String],
+) -> Result<Vec<ResourceState>> {
     let (_, plan) = compare(inner, app, revisions, true).await?;
     let set = ApplySet::of(app)?;
     let mut states = Vec::new();
@@ -191,19 +222,21 @@ pub(super) async fn state(inner: &Inner, app: &Application, revisions: &[String]
 /// What a dry run of a sync reports.
 pub(super) fn report_of(plan: &Plan) -> Report {
     let mut report = Report::default();
-    report.results.extend(plan.steps().iter().map(|step| ResourceResult {
-        id: step.id.clone(),
-        action: match step.action {
-            PlanAction::Create => ResourceAction::Created,
-            PlanAction::Update => ResourceAction::Updated,
-            PlanAction::Unchanged => ResourceAction::Unchanged,
-            PlanAction::Prune => ResourceAction::Pruned,
-            PlanAction::Keep => ResourceAction::PruneSkipped,
-            PlanAction::Skip => ResourceAction::Skipped,
-        },
-        message: step.reason.clone(),
-        health: None,
-    }));
+    report
+        .results
+        .extend(plan.steps().iter().map(|step| ResourceResult {
+            id: step.id.clone(),
+            action: match step.action {
+                PlanAction::Create => ResourceAction::Created,
+                PlanAction::Update => ResourceAction::Updated,
+                PlanAction::Unchanged => ResourceAction::Unchanged,
+                PlanAction::Prune => ResourceAction::Pruned,
+                PlanAction::Keep => ResourceAction::PruneSkipped,
+                PlanAction::Skip => ResourceAction::Skipped,
+            },
+            message: step.reason.clone(),
+            health: None,
+        }));
     report
 }
 
@@ -216,7 +249,9 @@ pub(super) fn resources_of(outcome: &SyncOutcome) -> Vec<ResourceStatus> {
             id: result.id.clone(),
             version: String::new(),
             sync: match result.action {
-                ResourceAction::Created | ResourceAction::Updated | ResourceAction::Unchanged => SyncStatus::Synced,
+                ResourceAction::Created | ResourceAction::Updated | ResourceAction::Unchanged => {
+                    SyncStatus::Synced
+                }
                 _ => SyncStatus::OutOfSync,
             },
             health: result.health.clone(),
@@ -237,7 +272,10 @@ pub(super) fn worst(resources: &[ResourceStatus]) -> Health {
 }
 
 /// Current states first, then each change that this backend makes or sees.
-pub(super) fn watch(backend: DirectBackend, selector: Selector) -> BoxStream<'static, Result<StatusEvent>> {
+pub(super) fn watch(
+    backend: DirectBackend,
+    selector: Selector,
+) -> BoxStream<'static, Result<StatusEvent>> {
     let (sender, receiver) = mpsc::channel(64);
     let mut events = backend.events();
     tokio::spawn(async move {
@@ -247,7 +285,9 @@ pub(super) fn watch(backend: DirectBackend, selector: Selector) -> BoxStream<'st
             while let Some(event) = events.next().await {
                 let finished = matches!(
                     event.kind,
-                    EventKind::SyncFinished { .. } | EventKind::StatusChanged { .. } | EventKind::SyncStarted
+                    EventKind::SyncFinished { .. }
+                        | EventKind::StatusChanged { .. }
+                        | EventKind::SyncStarted
                 );
                 if finished {
                     tell_one(&backend, &selector, &event.app, &sender).await?;
@@ -292,17 +332,25 @@ async fn tell_current(
     }
 }
 
-async fn tell_one(backend: &DirectBackend, selector: &Selector, app: &AppRef, listener: &Listener) -> Option<()> {
-    let event = match backend.inner.store.get(app).await {
-        Ok(stored) if selector.matches(&stored.app) => {
-            read(&backend.inner, &stored.app).await.map(|status| StatusEvent::Status {
-                app: app.clone(),
-                status: Box::new(status),
-            })
-        }
-        Ok(_) => return Some(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(StatusEvent::Deleted { app: app.clone() }),
-        Err(error) => Err(error),
-    };
+async fn tell_one(
+    backend: &DirectBackend,
+    selector: &Selector,
+    app: &AppRef,
+    listener: &Listener,
+) -> Option<()> {
+    let event =
+        match backend.inner.store.get(app).await {
+            Ok(stored) if selector.matches(&stored.app) => read(&backend.inner, &stored.app)
+                .await
+                .map(|status| StatusEvent::Status {
+                    app: app.clone(),
+                    status: Box::new(status),
+                }),
+            Ok(_) => return Some(()),
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                Ok(StatusEvent::Deleted { app: app.clone() })
+            }
+            Err(error) => Err(error),
+        };
     listener.send(event).await.ok()
 }
