@@ -2,6 +2,7 @@
 
 mod applyset;
 mod engine;
+mod faults;
 mod harness;
 mod install;
 mod kill;

@@ -77,7 +77,7 @@ pub(super) async fn run(
     sender: OutcomeSender,
 ) {
     let span = tracing::info_span!("sync", app = %app.app_ref(), operation = %state.operation.id);
-    let outcome = attempts(&inner, &app, &options, &state)
+    let outcome = within(&inner, &app, &options, &state)
         .instrument(span)
         .await;
     if let Err(error) = record(&inner, &app, &options, &state, &outcome).await {

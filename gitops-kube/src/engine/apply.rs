@@ -12,7 +12,6 @@ use super::execute::Applied;
 use super::options::EngineOptions;
 use super::owner;
 use super::plan::{Step, claimed};
-use super::retry::retry;
 use crate::cluster::{Cluster, DeleteParams, FieldValidation, ObjectKey, WriteParams};
 use crate::health::HealthRules;
 
@@ -88,10 +87,7 @@ impl Applier<'_> {
         if self.replaces(step) {
             return self.replace(step, desired, params).await;
         }
-        let result = retry(&self.options.retry, || {
-            self.cluster.apply(&step.kind, desired, params)
-        })
-        .await;
+        let result = self.cluster.apply(&step.kind, desired, params).await;
         match result {
             Err(error) if error.kind() == ErrorKind::Conflict => {
                 self.conflict(step, desired, params, error).await
@@ -103,7 +99,7 @@ impl Applier<'_> {
 
     async fn replace(&self, step: &Step, desired: &Object, params: &WriteParams) -> Result<Object> {
         let key = self.key(step);
-        let live = retry(&self.options.retry, || self.cluster.get(key)).await?;
+        let live = self.cluster.get(key).await?;
         let Some(live) = live else {
             return self
                 .cluster
@@ -120,11 +116,10 @@ impl Applier<'_> {
         wanted
             .metadata_mut()
             .insert("resourceVersion".into(), live.resource_version().into());
-        retry(&self.options.retry, || {
-            self.cluster.replace(&step.kind, &wanted, params)
-        })
-        .await
-        .map_err(|error| explain(step, error))
+        self.cluster
+            .replace(&step.kind, &wanted, params)
+            .await
+            .map_err(|error| explain(step, error))
     }
 
     /// Somebody else owns a field: another application (its label), or another field manager.
@@ -135,7 +130,7 @@ impl Applier<'_> {
         params: &WriteParams,
         error: Error,
     ) -> Result<Object> {
-        let live = retry(&self.options.retry, || self.cluster.get(self.key(step))).await?;
+        let live = self.cluster.get(self.key(step)).await?;
         let Some(other) = live.as_ref().and_then(|live| foreign(live, self.set)) else {
             return Err(error);
         };
@@ -149,10 +144,7 @@ impl Applier<'_> {
             force: true,
             ..params.clone()
         };
-        retry(&self.options.retry, || {
-            self.cluster.apply(&step.kind, desired, &params)
-        })
-        .await
+        self.cluster.apply(&step.kind, desired, &params).await
     }
 
     fn may_recreate(&self, step: &Step, error: &Error) -> bool {
@@ -177,11 +169,7 @@ impl Applier<'_> {
             propagation: Some(Propagation::Background),
             ..DeleteParams::default()
         };
-        match retry(&self.options.retry, || {
-            self.cluster.delete(self.key(step), &delete)
-        })
-        .await
-        {
+        match self.cluster.delete(self.key(step), &delete).await {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
             _ => {}
         }
@@ -192,7 +180,6 @@ impl Applier<'_> {
     async fn wait_gone(&self, step: &Step) -> Result<()> {
         wait_gone(
             self.cluster,
-            self.options,
             self.key(step),
             step.live.as_ref().map(|live| live.uid.as_str()),
         )
@@ -211,13 +198,12 @@ impl Applier<'_> {
 /// Waits until the object (with this UID) is gone.
 pub(super) async fn wait_gone(
     cluster: &dyn Cluster,
-    options: &EngineOptions,
     key: ObjectKey<'_>,
     uid: Option<&str>,
 ) -> Result<()> {
     let gone = async {
         loop {
-            match retry(&options.retry, || cluster.get(key)).await? {
+            match cluster.get(key).await? {
                 Some(object) if uid.is_none_or(|uid| object.uid() == uid) => {
                     tokio::time::sleep(Duration::from_millis(200)).await;
                 }

@@ -501,7 +501,6 @@ impl Executor<'_> {
             cluster: self.cluster,
             health: self.health,
             set: self.set,
-            options: self.options,
             progress: self.progress,
         }
     }

@@ -11,7 +11,6 @@ use gitops_core::{Error, ErrorKind, Result, ResultExt};
 use super::apply::wait_gone;
 use super::execute::{Executor, Report};
 use super::plan::{Plan, Step};
-use super::retry::retry;
 use crate::cluster::{DeleteParams, ObjectKey};
 
 /// How long a hook may run when nothing else is said.
@@ -91,7 +90,7 @@ async fn one(executor: &Executor<'_>, step: &Step) -> Result<()> {
     let deadline = tokio::time::Instant::now() + timeout;
     let mut pause = Duration::from_millis(100);
     loop {
-        let object = retry(&executor.options.retry, || executor.cluster.get(key(step))).await?;
+        let object = executor.cluster.get(key(step)).await?;
         let health = match &object {
             Some(object) => executor.health.assess(object),
             None => return Err(Error::failed("it was deleted while it ran")),
@@ -126,12 +125,8 @@ async fn remove(executor: &Executor<'_>, step: &Step) -> Result<()> {
         propagation: Some(Propagation::Background),
         ..DeleteParams::default()
     };
-    match retry(&executor.options.retry, || {
-        executor.cluster.delete(key(step), &params)
-    })
-    .await
-    {
-        Ok(()) => wait_gone(executor.cluster, executor.options, key(step), None).await,
+    match executor.cluster.delete(key(step), &params).await {
+        Ok(()) => wait_gone(executor.cluster, key(step), None).await,
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }

@@ -4,7 +4,6 @@
 //! shows what happens otherwise). ConfigMaps hold it, split long before the API server's limit of 1 MiB.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
-use std::sync::atomic::{AtomicU32, Ordering};
 
 use gitops_core::manifest::{Object, ObjectId};
 use gitops_core::{Error, ErrorKind, Result, ResultExt};
@@ -13,8 +12,6 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
 use super::applyset::{ApplySet, ID_LABEL, Membership, TOOLING, TOOLING_ANNOTATION, check_parent};
-use super::options::RetryOptions;
-use super::retry::retry;
 use crate::cluster::{ApiKind, Cluster, DeleteParams, ListParams, ObjectKey, Scope, WriteParams};
 
 /// On the parent and on each shard: the set that the inventory belongs to.
@@ -379,18 +376,11 @@ async fn put(
         field_manager: "gitops-inventory".into(),
         ..WriteParams::default()
     };
-    let tries = AtomicU32::new(0);
-    let result = retry(&RetryOptions::default(), || {
-        tries.fetch_add(1, Ordering::Relaxed);
-        async {
-            if exists {
-                cluster.replace(&kind, object, &params).await
-            } else {
-                cluster.create(&kind, object, &params).await
-            }
-        }
-    })
-    .await;
+    let result = if exists {
+        cluster.replace(&kind, object, &params).await
+    } else {
+        cluster.create(&kind, object, &params).await
+    };
     let error = match result {
         Ok(stored) => return Ok(stored),
         Err(error) => error,
@@ -400,18 +390,16 @@ async fn put(
         return Err(error.context(format!("write {}", place())));
     }
     // The answer to an earlier try may have been lost after the server had stored it.
-    if tries.load(Ordering::Relaxed) > 1 {
-        let key = ObjectKey {
-            kind: &kind,
-            namespace: set.namespace(),
-            name: object.name(),
-        };
-        if let Some(stored) = cluster.get(key).await?
-            && stored.value().get("data") == object.value().get("data")
-            && annotations(&stored) == annotations(object)
-        {
-            return Ok(stored);
-        }
+    let key = ObjectKey {
+        kind: &kind,
+        namespace: set.namespace(),
+        name: object.name(),
+    };
+    if let Some(stored) = cluster.get(key).await?
+        && stored.value().get("data") == object.value().get("data")
+        && annotations(&stored) == annotations(object)
+    {
+        return Ok(stored);
     }
     Err(Error::conflict(format!(
         "{} was written by somebody else meanwhile",

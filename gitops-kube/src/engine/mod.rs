@@ -42,6 +42,7 @@ pub use self::inventory::{INVENTORY_LABEL, Inventory, InventoryEntry};
 pub use self::options::{EngineOptions, RetryOptions, Verify, WaitOptions};
 pub use self::plan::{Plan, PlanAction, PlanOptions, Step};
 pub use self::progress::{Progress, Silent};
+use self::retry::Retrying;
 use crate::cluster::{Cluster, ObjectKey, WriteParams};
 use crate::health::HealthRules;
 
@@ -79,6 +80,10 @@ impl Engine {
         &self.cluster
     }
 
+    fn retrying(&self, options: RetryOptions) -> Retrying<&dyn Cluster> {
+        Retrying::new(&*self.cluster, options)
+    }
+
     /// The health rules.
     pub fn health(&self) -> &HealthRules {
         &self.health
@@ -99,7 +104,7 @@ impl Engine {
         let span =
             tracing::info_span!("plan", set = set.parent_name(), namespace = set.namespace());
         plan::Planner {
-            cluster: &*self.cluster,
+            cluster: &self.retrying(options.retry),
             health: &self.health,
             set,
             options,
@@ -129,7 +134,7 @@ impl Engine {
             namespace = set.namespace()
         );
         execute::Executor {
-            cluster: &*self.cluster,
+            cluster: &self.retrying(options.retry),
             health: &self.health,
             set,
             options,
@@ -173,9 +178,12 @@ impl Engine {
         };
         let report = self.sync(set, ManifestSet::new(), &options).await?;
         if report.is_success() {
-            let mut inventory = Inventory::read(&*self.cluster, set).await?;
+            let mut inventory =
+                Inventory::read(&self.retrying(RetryOptions::default()), set).await?;
             if inventory.is_empty() {
-                inventory.delete(&*self.cluster, set).await?;
+                inventory
+                    .delete(&self.retrying(RetryOptions::default()), set)
+                    .await?;
             }
         }
         Ok(report)
@@ -186,7 +194,7 @@ impl Engine {
     /// # Errors
     /// As [`Inventory::read`].
     pub async fn inventory(&self, set: &ApplySet) -> Result<Inventory> {
-        Inventory::read(&*self.cluster, set).await
+        Inventory::read(&self.retrying(RetryOptions::default()), set).await
     }
 
     /// Hands the set over to another tool (`kubectl/v1.34.4`): its parent names that tool from now on, and our inventory is deleted. We
@@ -203,7 +211,7 @@ impl Engine {
                 "tooling {tooling:?} is not of the form name/version"
             )));
         }
-        let mut inventory = Inventory::read(&*self.cluster, set).await?;
+        let mut inventory = Inventory::read(&self.retrying(RetryOptions::default()), set).await?;
         if !inventory.exists() {
             return Err(Error::not_found(format!(
                 "there is no ApplySet {}/{}",
@@ -212,7 +220,9 @@ impl Engine {
             )));
         }
         self.set_tooling(set, Some(tooling)).await?;
-        inventory.forget_shards(&*self.cluster, set).await
+        inventory
+            .forget_shards(&self.retrying(RetryOptions::default()), set)
+            .await
     }
 
     /// Takes a set over that another tool manages (after `kubectl apply --applyset`, say): its parent names us from now on. Members come into our
@@ -244,7 +254,7 @@ impl Engine {
             field_manager: "gitops-inventory".into(),
             ..WriteParams::default()
         };
-        self.cluster
+        self.retrying(RetryOptions::default())
             .patch(key, &crate::cluster::Patch::Merge(patch), &params)
             .await
             .context(|| {

@@ -16,7 +16,6 @@ use tracing::debug;
 use super::applyset::{ApplySet, PART_OF_LABEL};
 use super::inventory::Inventory;
 use super::options::{EngineOptions, Verify};
-use super::retry::retry;
 use super::{concurrent, owner};
 use crate::cluster::{ApiKind, Cluster, ListParams, ObjectKey, Scope, WriteParams};
 use crate::health::HealthRules;
@@ -457,7 +456,7 @@ impl Planner<'_> {
         let mut live = Vec::new();
         let mut restarts = 0;
         loop {
-            let page = retry(&self.options.retry, || self.cluster.list(kind, &params)).await;
+            let page = self.cluster.list(kind, &params).await;
             let page = match page {
                 // The continue token grew too old: begin again.
                 Err(error)
@@ -509,7 +508,7 @@ impl Planner<'_> {
             namespace: &step.id.namespace,
             name: &step.id.name,
         };
-        let Some(object) = retry(&self.options.retry, || self.cluster.get(key)).await? else {
+        let Some(object) = self.cluster.get(key).await? else {
             return Ok(());
         };
         if let Some(other) = object.label(PART_OF_LABEL)
@@ -592,10 +591,7 @@ impl Planner<'_> {
         if live.terminating {
             return Ok(());
         }
-        let predicted = retry(&self.options.retry, || {
-            self.cluster.apply(&step.kind, desired, params)
-        })
-        .await;
+        let predicted = self.cluster.apply(&step.kind, desired, params).await;
         (step.action, step.reason) = match predicted {
             Ok(predicted) if live_digest(&predicted, self.set.manager()) == live.digest => {
                 (PlanAction::Unchanged, String::new())

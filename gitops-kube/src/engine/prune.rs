@@ -8,7 +8,6 @@ use gitops_core::{Error, ErrorKind, Result};
 use super::concurrent;
 use super::execute::{Executor, Report, summary};
 use super::plan::{Plan, PlanAction, Step};
-use super::retry::retry;
 use crate::cluster::{DeleteParams, ObjectKey};
 
 pub(super) async fn run(
@@ -103,11 +102,7 @@ async fn delete(executor: &Executor<'_>, step: &Step) -> Result<()> {
         namespace: &step.id.namespace,
         name: &step.id.name,
     };
-    match retry(&executor.options.retry, || {
-        executor.cluster.delete(key, &params)
-    })
-    .await
-    {
+    match executor.cluster.delete(key, &params).await {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         other => other,
     }

@@ -10,10 +10,8 @@ use gitops_core::{Error, ErrorKind, Result};
 
 use super::applyset::ApplySet;
 use super::execute::summary;
-use super::options::EngineOptions;
 use super::plan::Step;
 use super::progress::Progress;
-use super::retry::retry;
 use crate::cluster::{ApiKind, Cluster, ListParams, ObjectKey};
 use crate::health::{HealthRules, pods};
 
@@ -26,7 +24,6 @@ pub(super) struct Waiter<'a> {
     pub(super) cluster: &'a dyn Cluster,
     pub(super) health: &'a HealthRules,
     pub(super) set: &'a ApplySet,
-    pub(super) options: &'a EngineOptions,
     pub(super) progress: &'a dyn Progress,
 }
 
@@ -141,7 +138,7 @@ impl Waiter<'_> {
                     namespace: &id.namespace,
                     name: &id.name,
                 };
-                if let Some(object) = retry(&self.options.retry, || self.cluster.get(key)).await? {
+                if let Some(object) = self.cluster.get(key).await? {
                     seen.insert(id.clone(), object);
                 }
             }
@@ -178,7 +175,7 @@ impl Waiter<'_> {
             labels: Some(self.set.selector()),
             ..ListParams::default()
         };
-        let list = retry(&self.options.retry, || self.cluster.list(kind, &params)).await?;
+        let list = self.cluster.list(kind, &params).await?;
         Ok(list.items)
     }
 
