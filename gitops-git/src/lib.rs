@@ -33,12 +33,14 @@
 //! What it needs at run time: the `git` program (2.31 or newer), and for SSH the `ssh` of OpenSSH.
 
 mod client;
+pub mod credential;
 mod range;
 mod repository;
 mod revision;
 mod template;
 mod transport;
 mod url;
+mod watch;
 
 pub use client::GitClient;
 pub use range::SemverRange;
@@ -49,6 +51,7 @@ pub use repository::{
 pub use revision::{Found, Revision};
 pub use transport::{FetchRequest, GitCli, Proxy, Refspec, Remote, RemoteRefs, Tls, Transport};
 pub use url::{RepoUrl, Scheme};
+pub use watch::{GitWatcher, NewRevision, WatchOptions};
 
 /// Escapes what could steer a terminal or forge log lines: control characters, newlines included.
 pub(crate) fn escape_line(text: &str) -> String {

@@ -4,6 +4,7 @@
 
 pub mod diff;
 pub mod digest;
+pub mod edit;
 pub mod mask;
 mod object;
 pub mod order;

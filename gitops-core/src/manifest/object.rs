@@ -186,91 +186,23 @@ impl Object {
     /// `InvalidInput` when it is not an object, when `apiVersion`, `kind` or `metadata.name` is missing or not a text, or when a
     /// label or annotation is not a text; the message names `origin` when there is one.
     pub fn new(value: Value, origin: Option<Origin>) -> Result<Self> {
-        let at = |message: String| {
-            Error::invalid(match &origin {
-                Some(origin) => format!("{origin}: {message}"),
-                None => message,
-            })
+        let fault = match check(&value) {
+            Ok(()) => None,
+            Err((_, message)) => Some(message),
         };
-        let Value::Object(map) = value else {
-            return Err(at(format!(
-                "expected an object, found {}",
-                type_name(&value)
-            )));
-        };
-        for field in ["apiVersion", "kind"] {
-            match map.get(field) {
-                Some(Value::String(text)) if !text.is_empty() => {}
-                Some(Value::String(_)) | Some(Value::Null) | None => {
-                    return Err(at(format!("{field} is missing")));
-                }
-                Some(other) => {
-                    return Err(at(format!(
-                        "{field} must be a string, not {}",
-                        type_name(other)
-                    )));
-                }
+        match (value, fault) {
+            (Value::Object(value), None) => Ok(Self {
+                value,
+                origin: origin.map(Box::new),
+            }),
+            (_, fault) => {
+                let message = fault.unwrap_or_default();
+                Err(Error::invalid(match origin {
+                    Some(origin) => format!("{origin}: {message}"),
+                    None => message,
+                }))
             }
         }
-        let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
-        let metadata = match map.get("metadata") {
-            Some(Value::Object(metadata)) => metadata,
-            Some(Value::Null) | None => {
-                return Err(at(format!("{kind}: metadata.name is missing")));
-            }
-            Some(other) => {
-                return Err(at(format!(
-                    "{kind}: metadata must be an object, not {}",
-                    type_name(other)
-                )));
-            }
-        };
-        match metadata.get("name") {
-            Some(Value::String(name)) if !name.is_empty() => {}
-            Some(Value::String(_)) | Some(Value::Null) | None => {
-                return Err(at(format!("{kind}: metadata.name is missing")));
-            }
-            Some(other) => {
-                return Err(at(format!(
-                    "{kind}: metadata.name must be a string, not {}",
-                    type_name(other)
-                )));
-            }
-        }
-        match metadata.get("namespace") {
-            Some(Value::String(_)) | Some(Value::Null) | None => {}
-            Some(other) => {
-                return Err(at(format!(
-                    "{kind}: metadata.namespace must be a string, not {}",
-                    type_name(other)
-                )));
-            }
-        }
-        for field in ["labels", "annotations"] {
-            match metadata.get(field) {
-                Some(Value::Null) | None => {}
-                Some(Value::Object(entries)) => {
-                    for (key, value) in entries {
-                        if !value.is_string() {
-                            return Err(at(format!(
-                                "{kind}: metadata.{field}[{key:?}] must be a string, not {}",
-                                type_name(value)
-                            )));
-                        }
-                    }
-                }
-                Some(other) => {
-                    return Err(at(format!(
-                        "{kind}: metadata.{field} must be an object, not {}",
-                        type_name(other)
-                    )));
-                }
-            }
-        }
-        Ok(Self {
-            value: map,
-            origin: origin.map(Box::new),
-        })
     }
 
     /// The object as JSON.
@@ -450,6 +382,81 @@ fn object_entry<'a>(map: &'a mut Map<String, Value>, key: &str) -> &'a mut Map<S
         Value::Object(map) => map,
         _ => unreachable!("it was made an object above"),
     }
+}
+
+/// What [`Object::new`] demands; else the path of the field that is wrong, and why.
+pub(crate) fn check(value: &Value) -> Result<(), (Vec<String>, String)> {
+    let wrong = |path: &[&str], message: String| {
+        Err((
+            path.iter().map(|part| (*part).to_owned()).collect(),
+            message,
+        ))
+    };
+    let Value::Object(map) = value else {
+        let message = format!("expected an object, found {}", type_name(value));
+        return wrong(&[], message);
+    };
+    for field in ["apiVersion", "kind"] {
+        match map.get(field) {
+            Some(Value::String(text)) if !text.is_empty() => {}
+            Some(Value::String(_) | Value::Null) | None => {
+                return wrong(&[field], format!("{field} is missing"));
+            }
+            Some(other) => {
+                let message = format!("{field} must be a string, not {}", type_name(other));
+                return wrong(&[field], message);
+            }
+        }
+    }
+    let kind = map.get("kind").and_then(Value::as_str).unwrap_or_default();
+    let metadata = match map.get("metadata") {
+        Some(Value::Object(metadata)) => metadata,
+        Some(Value::Null) | None => {
+            return wrong(&["metadata"], format!("{kind}: metadata.name is missing"));
+        }
+        Some(other) => {
+            let found = type_name(other);
+            let message = format!("{kind}: metadata must be an object, not {found}");
+            return wrong(&["metadata"], message);
+        }
+    };
+    for field in ["name", "namespace"] {
+        match metadata.get(field) {
+            Some(Value::String(text)) if field == "namespace" || !text.is_empty() => {}
+            Some(Value::String(_) | Value::Null) | None if field == "name" => {
+                let message = format!("{kind}: metadata.name is missing");
+                return wrong(&["metadata", "name"], message);
+            }
+            Some(Value::Null) | None => {}
+            Some(other) => {
+                let found = type_name(other);
+                let message = format!("{kind}: metadata.{field} must be a string, not {found}");
+                return wrong(&["metadata", field], message);
+            }
+        }
+    }
+    for field in ["labels", "annotations"] {
+        match metadata.get(field) {
+            Some(Value::Null) | None => {}
+            Some(Value::Object(entries)) => {
+                for (key, value) in entries {
+                    if !value.is_string() {
+                        let message = format!(
+                            "{kind}: metadata.{field}[{key:?}] must be a string, not {}",
+                            type_name(value)
+                        );
+                        return wrong(&["metadata", field, key], message);
+                    }
+                }
+            }
+            Some(other) => {
+                let found = type_name(other);
+                let message = format!("{kind}: metadata.{field} must be an object, not {found}");
+                return wrong(&["metadata", field], message);
+            }
+        }
+    }
+    Ok(())
 }
 
 /// The JSON type of a value, in words for messages.

@@ -227,6 +227,11 @@ impl Repository {
         &self.inner.dir
     }
 
+    /// What all clones of this handle, and no other, share.
+    pub(crate) fn key(&self) -> usize {
+        Arc::as_ptr(&self.inner) as usize
+    }
+
     /// How it was opened.
     pub fn options(&self) -> &RepositoryOptions {
         &self.inner.options

@@ -17,6 +17,7 @@ use gitops_core::error::redact_url;
 use gitops_core::{Error, Result};
 
 pub use cli::GitCli;
+pub(crate) use process::run;
 
 use crate::url::RepoUrl;
 

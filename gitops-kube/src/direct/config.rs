@@ -2,11 +2,13 @@
 
 use gitops_core::application::{Application, Source};
 use gitops_core::manifest::render::Renderers;
-use gitops_core::{Error, Result};
-use gitops_git::GitClient;
+use gitops_core::manifest::{ManifestSet, Tree};
+use gitops_core::{Error, ErrorKind, Result};
+use gitops_git::{CommitOptions, CommitOutcome, GitClient};
 use sha2::{Digest as _, Sha256};
 
 use super::sources::{GitSources, Sources, clean_path};
+use super::to_git::{self, Layout};
 use crate::engine::{ApplySet, Engine, EngineOptions, Report};
 
 /// What a sync from Git did.
@@ -77,6 +79,102 @@ impl ConfigManager {
             revision: rendered.revisions.pop().unwrap_or_default(),
             report,
         })
+    }
+
+    /// Makes `config.path` of the repository hold `config.objects`, with the fewest changes: what means the same is not touched, what differs is edited in
+    /// place (comments, order and formatting stay), new objects go where the layout says, and with `prune` what is not named is removed. Commits and pushes only
+    /// when something changed, and again on the new state when others pushed meanwhile.
+    ///
+    /// Status and what the API server adds to objects are not written, so objects may come from a cluster. Dropping the future stops it; a push under way
+    /// may still be accepted.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a Secret unless [`allow_secrets`](Config::allow_secrets), for files that cannot be read, and for a layout that leads out of the path;
+    /// `Unsupported` for a path that Kustomize or Helm renders; those of [`Repository::commit`](gitops_git::Repository::commit).
+    #[tracing::instrument(skip_all, fields(path = config.path))]
+    pub async fn sync_to_git(&self, config: &Config) -> Result<CommitOutcome> {
+        let path = clean_path(&config.path)?;
+        if !config.allow_secrets
+            && let Some(secret) = config
+                .objects
+                .iter()
+                .find(|object| object.kind() == "Secret" && object.group().is_empty())
+        {
+            return Err(Error::invalid(format!(
+                "{} would be readable by everybody who can read the repository; seal or encrypt it first",
+                secret.id()
+            )));
+        }
+        let repository = self.sources.git().repository(&config.repo).await?;
+        repository
+            .commit(&config.commit, |now| {
+                let path = path.clone();
+                async move {
+                    let tree = match now.tree(&path).await {
+                        Err(error) if error.kind() == ErrorKind::NotFound => {
+                            Tree::new(now.commit().unwrap_or_default(), path, "")
+                        }
+                        tree => tree?,
+                    };
+                    to_git::edits(&tree, &config.objects, config.prune, &config.layout)
+                }
+            })
+            .await
+    }
+}
+
+/// What a path of a repository shall hold.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The repository's URL.
+    pub repo: String,
+    /// The path; empty is the root.
+    pub path: String,
+    /// The objects.
+    pub objects: ManifestSet,
+    /// Remove objects that are not among [`objects`](Self::objects). Off unless set.
+    pub prune: bool,
+    /// Write Secrets as they are, for everybody to read. Off unless set.
+    pub allow_secrets: bool,
+    /// Where new objects go.
+    pub layout: Layout,
+    /// The branch, the author and the message.
+    pub commit: CommitOptions,
+}
+
+impl Config {
+    /// `objects` at the root of the repository.
+    pub fn new(repo: impl Into<String>, objects: ManifestSet, commit: CommitOptions) -> Self {
+        Self {
+            repo: repo.into(),
+            path: String::new(),
+            objects,
+            prune: false,
+            allow_secrets: false,
+            layout: Layout::default(),
+            commit,
+        }
+    }
+
+    /// At this path.
+    #[must_use]
+    pub fn path(mut self, path: impl Into<String>) -> Self {
+        self.path = path.into();
+        self
+    }
+
+    /// Sets [`prune`](Self::prune).
+    #[must_use]
+    pub fn prune(mut self, prune: bool) -> Self {
+        self.prune = prune;
+        self
+    }
+
+    /// Sets [`layout`](Self::layout).
+    #[must_use]
+    pub fn layout(mut self, layout: Layout) -> Self {
+        self.layout = layout;
+        self
     }
 }
 

@@ -8,8 +8,10 @@ mod config;
 mod operation;
 mod sources;
 mod status;
+mod to_git;
 
 pub use self::backend::{DirectBackend, DirectOptions};
-pub use self::config::{ConfigManager, GitSync};
+pub use self::config::{Config, ConfigManager, GitSync};
 pub use self::sources::{GitSources, Rendered, Sources};
 pub use self::status::Explanation;
+pub use self::to_git::Layout;

@@ -11,16 +11,20 @@
 //! Every error names file, line and column.
 
 mod compose;
-mod documents;
+pub(crate) mod documents;
 mod json;
 mod scalar;
+pub(crate) mod tree;
+pub(crate) mod write;
 
+use std::cell::OnceCell;
 use std::sync::Arc;
 
 use serde_json::Value;
 
 use self::documents::{Chunk, Syntax};
-use super::object::{Object, Origin, type_name};
+pub use self::write::{to_yaml, to_yaml_documents};
+use super::object::{self, Object, Origin, type_name};
 use crate::error::{Error, Result};
 
 /// How much one file may demand. The defaults bear the largest files seen in practice (Argo CD's `install.yaml` has 1.6 MB).
@@ -72,8 +76,19 @@ pub fn parse(file: &str, bytes: &[u8]) -> Result<Vec<Object>> {
 /// Those of [`parse`].
 pub fn parse_with(file: &str, bytes: &[u8], limits: &Limits) -> Result<Vec<Object>> {
     let mut objects = Vec::new();
-    read(file, bytes, limits, |document, _| {
-        collect(document.value, document.origin, &mut objects)
+    read(file, bytes, limits, |document, chunk| {
+        let places = Places {
+            chunk,
+            limits,
+            tree: OnceCell::new(),
+        };
+        collect(
+            document.value,
+            document.origin,
+            &places,
+            &mut Vec::new(),
+            &mut objects,
+        )
     })?;
     Ok(objects)
 }
@@ -135,11 +150,11 @@ fn at(origin: &Origin, message: &str) -> Error {
 }
 
 /// Gives each document that holds something to `each`, with its text.
-fn read(
+pub(crate) fn read<'a>(
     file: &str,
-    bytes: &[u8],
+    bytes: &'a [u8],
     limits: &Limits,
-    mut each: impl FnMut(Document, &Chunk<'_>) -> Result<()>,
+    mut each: impl FnMut(Document, &Chunk<'a>) -> Result<()>,
 ) -> Result<()> {
     let text = documents::text(bytes, limits).map_err(|fault| fault.in_file(file))?;
     let file_name: Arc<str> = file.into();
@@ -189,12 +204,48 @@ fn read(
     Ok(())
 }
 
-/// Adds an object, or a list's items, to `objects`.
-fn collect(mut value: Value, origin: Origin, objects: &mut Vec<Object>) -> Result<()> {
+/// Where the nodes of a document stand; looked up only for lists and errors.
+struct Places<'a> {
+    chunk: &'a Chunk<'a>,
+    limits: &'a Limits,
+    tree: OnceCell<Option<tree::Node>>,
+}
+
+impl Places<'_> {
+    /// `origin` moved to the node at `path`, as far as it is there.
+    fn origin(&self, origin: &Origin, path: &[String]) -> Origin {
+        let root = self
+            .tree
+            .get_or_init(|| tree::tree(self.chunk, self.limits).ok().flatten());
+        let Some(root) = root else {
+            return origin.clone();
+        };
+        let (line, column) = documents::position(self.chunk.text, root.find(path).0);
+        let (line, column) = self.chunk.place(line, column);
+        Origin {
+            line,
+            column,
+            ..origin.clone()
+        }
+    }
+}
+
+/// Adds an object, or a list's items, to `objects`. `path` leads to it in its document.
+fn collect(
+    mut value: Value,
+    origin: Origin,
+    places: &Places<'_>,
+    path: &mut Vec<String>,
+    objects: &mut Vec<Object>,
+) -> Result<()> {
     let list = value
         .as_object()
         .is_some_and(|map| map.get("items").is_some_and(Value::is_array));
     if !list {
+        if let Err((field, message)) = object::check(&value) {
+            path.extend(field);
+            return Err(at(&places.origin(&origin, path), &message));
+        }
         objects.push(Object::new(value, Some(origin))?);
         return Ok(());
     }
@@ -210,25 +261,30 @@ fn collect(mut value: Value, origin: Origin, objects: &mut Vec<Object>) -> Resul
     let Some(Value::Array(items)) = value.get_mut("items").map(Value::take) else {
         return Ok(());
     };
-    for mut item in items {
-        let Value::Object(map) = &mut item else {
-            return Err(at(
-                &origin,
-                &format!("{kind}: an item is {}, not an object", type_name(&item)),
-            ));
-        };
-        // A typed list's items may leave out what the list says (unstructured.UnstructuredJSONScheme).
-        let unnamed = |name| {
-            map.get(name)
-                .and_then(Value::as_str)
-                .is_none_or(str::is_empty)
-        };
-        if unnamed("apiVersion") && unnamed("kind") && !item_kind.is_empty() {
-            map.insert("apiVersion".into(), api_version.clone().into());
-            map.insert("kind".into(), item_kind.clone().into());
+    path.push("items".to_owned());
+    for (index, mut item) in items.into_iter().enumerate() {
+        path.push(index.to_string());
+        let origin = places.origin(&origin, path);
+        if let Value::Object(map) = &mut item {
+            // A typed list's items may leave out what the list says (unstructured.UnstructuredJSONScheme).
+            let unnamed = |name| {
+                map.get(name)
+                    .and_then(Value::as_str)
+                    .is_none_or(str::is_empty)
+            };
+            if unnamed("apiVersion") && unnamed("kind") && !item_kind.is_empty() {
+                map.insert("apiVersion".into(), api_version.clone().into());
+                map.insert("kind".into(), item_kind.clone().into());
+            }
+        } else {
+            let message = format!("{kind}: an item is {}, not an object", type_name(&item));
+            return Err(at(&origin, &message));
         }
-        collect(item, origin.clone(), objects)?;
+        let depth = path.len();
+        collect(item, origin, places, path, objects)?;
+        path.truncate(depth - 1);
     }
+    path.pop();
     Ok(())
 }
 

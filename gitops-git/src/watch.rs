@@ -1,0 +1,317 @@
+//! New revisions of many repositories, as streams.
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use futures::stream::{self, BoxStream};
+use gitops_core::{Error, Result};
+use tokio::sync::{Notify, mpsc, watch};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::repository::Repository;
+use crate::revision::Revision;
+use crate::transport::RemoteRefs;
+use crate::url::RepoUrl;
+
+/// How often a [`GitWatcher`] looks.
+#[derive(Clone, Debug, PartialEq)]
+pub struct WatchOptions {
+    /// The time between two looks at a repository (one minute unless set).
+    pub interval: Duration,
+    /// The share of the interval by which each pause is made longer or shorter at random (0.1 unless set), so that many watchers do not look at once.
+    pub jitter: f64,
+    /// After errors the pause doubles, up to this (ten minutes unless set); a server's `Retry-After` counts when it is longer.
+    pub max_backoff: Duration,
+}
+
+impl Default for WatchOptions {
+    fn default() -> Self {
+        Self {
+            interval: Duration::from_secs(60),
+            jitter: 0.1,
+            max_backoff: Duration::from_secs(600),
+        }
+    }
+}
+
+/// A revision that was not there at the last look.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct NewRevision {
+    /// The repository.
+    pub url: RepoUrl,
+    /// What is watched.
+    pub revision: Revision,
+    /// The commit it means now.
+    pub commit: String,
+    /// The reference that leads there.
+    pub reference: Option<String>,
+    /// The commit that the item before told; `None` for the first.
+    pub previous: Option<String>,
+}
+
+/// Watches revisions of repositories by listing their references; nothing is fetched. Clones share everything.
+///
+/// However many streams watch a [`Repository`] (its clones count as one), it is looked at once per interval.
+#[derive(Clone, Debug)]
+pub struct GitWatcher {
+    shared: Arc<Shared>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    options: WatchOptions,
+    paused: watch::Sender<bool>,
+    groups: Mutex<HashMap<usize, Group>>,
+}
+
+/// The watchers of one repository.
+#[derive(Debug)]
+struct Group {
+    state: Arc<State>,
+    task: JoinHandle<()>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    subscribers: Mutex<Vec<Subscriber>>,
+    wake: Notify,
+    poked: AtomicBool,
+}
+
+#[derive(Debug)]
+struct Subscriber {
+    revision: Revision,
+    last: Option<String>,
+    items: mpsc::Sender<Result<NewRevision>>,
+}
+
+impl Default for GitWatcher {
+    fn default() -> Self {
+        Self::new(WatchOptions::default())
+    }
+}
+
+impl GitWatcher {
+    /// A watcher that looks at nothing yet.
+    pub fn new(options: WatchOptions) -> Self {
+        Self {
+            shared: Arc::new(Shared {
+                options,
+                paused: watch::Sender::new(false),
+                groups: Mutex::default(),
+            }),
+        }
+    }
+
+    /// The commits that `revision` comes to mean: the one it means now, then each new one. When several follow each other between two looks, only the
+    /// last is told.
+    ///
+    /// Errors (of the network, or a revision that does not exist) are items; the stream goes on, after growing pauses. It ends when the runtime does. Watching
+    /// starts with the first poll, and stops when the stream is dropped. Must be polled within a Tokio runtime.
+    pub fn watch(
+        &self,
+        repository: &Repository,
+        revision: Revision,
+    ) -> BoxStream<'static, Result<NewRevision>> {
+        let (shared, repository) = (Arc::clone(&self.shared), repository.clone());
+        stream::once(async move {
+            let items = shared.subscribe(repository, revision);
+            stream::unfold(items, |mut items| async move {
+                items.recv().await.map(|item| (item, items))
+            })
+        })
+        .flatten()
+        .boxed()
+    }
+
+    /// Looks at `repository` now, if it is watched: for webhooks.
+    pub fn poke(&self, repository: &Repository) {
+        if let Some(group) = lock(&self.shared.groups).get(&repository.key()) {
+            group.state.poke();
+        }
+    }
+
+    /// Looks at every watched repository now.
+    pub fn poke_all(&self) {
+        for group in lock(&self.shared.groups).values() {
+            group.state.poke();
+        }
+    }
+
+    /// Stops looking until [`resume`](Self::resume).
+    pub fn pause(&self) {
+        self.shared.paused.send_replace(true);
+    }
+
+    /// Looks again, at once where a look was due.
+    pub fn resume(&self) {
+        self.shared.paused.send_replace(false);
+    }
+
+    /// Whether it is paused.
+    pub fn is_paused(&self) -> bool {
+        *self.shared.paused.borrow()
+    }
+
+    /// How many repositories are being looked at.
+    pub fn repositories(&self) -> usize {
+        lock(&self.shared.groups)
+            .values()
+            .filter(|group| !group.task.is_finished())
+            .count()
+    }
+}
+
+impl State {
+    fn poke(&self) {
+        self.poked.store(true, Ordering::SeqCst);
+        self.wake.notify_one();
+    }
+}
+
+impl Shared {
+    fn subscribe(
+        self: Arc<Self>,
+        repository: Repository,
+        revision: Revision,
+    ) -> mpsc::Receiver<Result<NewRevision>> {
+        let (sender, items) = mpsc::channel(16);
+        let subscriber = Subscriber {
+            revision,
+            last: None,
+            items: sender,
+        };
+        let key = repository.key();
+        let mut groups = lock(&self.groups);
+        match groups.get(&key).filter(|group| !group.task.is_finished()) {
+            Some(group) => {
+                lock(&group.state.subscribers).push(subscriber);
+                group.state.wake.notify_one();
+            }
+            None => {
+                let state = Arc::new(State::default());
+                lock(&state.subscribers).push(subscriber);
+                let task = tokio::spawn(look(Arc::clone(&self), repository, Arc::clone(&state)));
+                groups.insert(key, Group { state, task });
+            }
+        }
+        items
+    }
+
+    /// Forgets the group when nobody listens any more; under the lock, so that no subscriber slips in.
+    fn end_if_deserted(&self, key: usize, state: &State) -> bool {
+        let mut groups = lock(&self.groups);
+        let mut subscribers = lock(&state.subscribers);
+        subscribers.retain(|subscriber| !subscriber.items.is_closed());
+        let deserted = subscribers.is_empty();
+        if deserted {
+            groups.remove(&key);
+        }
+        deserted
+    }
+
+    fn pause_after(&self, failures: u32, retry_after: Option<Duration>) -> Duration {
+        let options = &self.options;
+        let base = match failures {
+            0 => options.interval,
+            failures => options
+                .interval
+                .saturating_mul(1_u32.checked_shl(failures).unwrap_or(u32::MAX))
+                .min(options.max_backoff.max(options.interval))
+                .max(retry_after.unwrap_or_default()),
+        };
+        let spread = options.jitter.clamp(0.0, 1.0) * (fastrand::f64() * 2.0 - 1.0);
+        base.mul_f64((1.0 + spread).max(0.0))
+            .max(Duration::from_millis(1))
+    }
+}
+
+async fn look(shared: Arc<Shared>, repository: Repository, state: Arc<State>) {
+    let mut paused = shared.paused.subscribe();
+    let mut failures = 0;
+    let mut due = Instant::now();
+    let mut known: Option<RemoteRefs> = None;
+    loop {
+        // The sender lives in `shared`, so this cannot fail.
+        let _ = paused.wait_for(|paused| !paused).await;
+        if shared.end_if_deserted(repository.key(), &state) {
+            return;
+        }
+        if state.poked.swap(false, Ordering::SeqCst) || Instant::now() >= due || known.is_none() {
+            match repository.list_refs().await {
+                Ok(refs) => {
+                    failures = 0;
+                    due = Instant::now() + shared.pause_after(0, None);
+                    known = Some(refs);
+                }
+                Err(error) => {
+                    failures += 1;
+                    let pause = shared.pause_after(failures, error.retry_after());
+                    tracing::warn!(url = %repository.url(), failures, %error, "cannot list references");
+                    due = Instant::now() + pause;
+                    known = None;
+                    for subscriber in lock(&state.subscribers).iter() {
+                        let _ = subscriber.items.try_send(Err(copy(&error)));
+                    }
+                    wait(&state, &mut paused, due).await;
+                    continue;
+                }
+            }
+        }
+        if let Some(refs) = &known {
+            for subscriber in lock(&state.subscribers).iter_mut() {
+                tell(subscriber, &repository, refs);
+            }
+        }
+        wait(&state, &mut paused, due).await;
+    }
+}
+
+async fn wait(state: &State, paused: &mut watch::Receiver<bool>, due: Instant) {
+    tokio::select! {
+        () = tokio::time::sleep_until(due) => {}
+        () = state.wake.notified() => {}
+        _ = paused.changed() => {}
+    }
+}
+
+fn tell(subscriber: &mut Subscriber, repository: &Repository, refs: &RemoteRefs) {
+    match subscriber.revision.find(refs) {
+        Ok(found) if subscriber.last.as_deref() == Some(&found.commit) => {}
+        Ok(found) => {
+            let item = NewRevision {
+                url: repository.url().clone(),
+                revision: subscriber.revision.clone(),
+                commit: found.commit.clone(),
+                reference: found.reference,
+                previous: subscriber.last.clone(),
+            };
+            // A listener that is behind hears of the newest one at the next look.
+            if subscriber.items.try_send(Ok(item)).is_ok() {
+                subscriber.last = Some(found.commit);
+            }
+        }
+        Err(error) => {
+            let error = error.context(format!("watch {}", repository.url()));
+            let _ = subscriber.items.try_send(Err(error));
+        }
+    }
+}
+
+/// Errors cannot be cloned: the same kind, words and retry hint, for one more listener.
+fn copy(error: &Error) -> Error {
+    let copy = Error::new(error.kind(), error.to_string()).with_retryable(error.is_retryable());
+    match error.retry_after() {
+        Some(after) => copy.with_retry_after(after),
+        None => copy,
+    }
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}

@@ -1,0 +1,165 @@
+//! Watching for new revisions.
+
+mod common;
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use common::Origin;
+use futures::StreamExt as _;
+use gitops_core::Result;
+use gitops_git::{
+    FetchRequest, GitCli, GitWatcher, Remote, RemoteRefs, Repository, RepositoryOptions, Revision,
+    Transport, WatchOptions,
+};
+
+#[derive(Debug, Default)]
+struct Counting {
+    cli: GitCli,
+    lists: Arc<AtomicUsize>,
+}
+
+#[async_trait]
+impl Transport for Counting {
+    async fn list_refs(&self, remote: &Remote) -> Result<RemoteRefs> {
+        self.lists.fetch_add(1, Ordering::SeqCst);
+        self.cli.list_refs(remote).await
+    }
+
+    async fn fetch(&self, git_dir: &Path, remote: &Remote, request: &FetchRequest) -> Result<()> {
+        self.cli.fetch(git_dir, remote, request).await
+    }
+
+    async fn push(
+        &self,
+        git_dir: &Path,
+        remote: &Remote,
+        commit: &str,
+        reference: &str,
+    ) -> Result<()> {
+        self.cli.push(git_dir, remote, commit, reference).await
+    }
+}
+
+const LONG: Duration = Duration::from_secs(3600);
+
+fn watcher(interval: Duration) -> GitWatcher {
+    GitWatcher::new(WatchOptions {
+        interval,
+        max_backoff: interval,
+        ..WatchOptions::default()
+    })
+}
+
+async fn next<T>(stream: &mut (impl futures::Stream<Item = T> + Unpin)) -> T {
+    tokio::time::timeout(Duration::from_secs(20), stream.next())
+        .await
+        .expect("an item in time")
+        .unwrap()
+}
+
+#[tokio::test]
+async fn many_streams_share_one_look() {
+    let origin = Origin::with(&[("a", "1")]);
+    let first = origin.commit("main", &[("a", "2")]);
+    origin.tag("v1.0.0", &first);
+    let lists = Arc::new(AtomicUsize::new(0));
+    let options = RepositoryOptions::default().transport(Counting {
+        lists: Arc::clone(&lists),
+        ..Counting::default()
+    });
+    let repository = Repository::open(&origin.url(), options).await.unwrap();
+    let watcher = watcher(LONG);
+    let mut streams: Vec<_> = (0..50)
+        .map(|_| watcher.watch(&repository.clone(), Revision::Branch("main".into())))
+        .collect();
+    let mut tags = watcher.watch(&repository, Revision::semver("^1").unwrap());
+    for stream in &mut streams {
+        let item = next(stream).await.unwrap();
+        assert_eq!(
+            (item.commit.as_str(), item.previous),
+            (first.as_str(), None)
+        );
+    }
+    assert_eq!(
+        next(&mut tags).await.unwrap().reference.as_deref(),
+        Some("refs/tags/v1.0.0")
+    );
+    assert_eq!(
+        (lists.load(Ordering::SeqCst), watcher.repositories()),
+        (1, 1)
+    );
+
+    let second = origin.commit("main", &[("a", "3")]);
+    origin.tag("v1.1.0", &second);
+    watcher.poke(&repository);
+    for stream in &mut streams {
+        let item = next(stream).await.unwrap();
+        assert_eq!(
+            (item.commit.as_str(), item.previous.as_deref()),
+            (second.as_str(), Some(first.as_str()))
+        );
+    }
+    assert_eq!(next(&mut tags).await.unwrap().commit, second);
+    assert_eq!(lists.load(Ordering::SeqCst), 2);
+
+    drop((streams, tags));
+    watcher.poke(&repository);
+    for _ in 0..100 {
+        if watcher.repositories() == 0 {
+            break;
+        }
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+    assert_eq!(
+        (watcher.repositories(), lists.load(Ordering::SeqCst)),
+        (0, 2)
+    );
+}
+
+#[tokio::test]
+async fn errors_are_items_and_the_stream_goes_on() {
+    let origin = Origin::with(&[("a", "1")]);
+    let repository = origin.open().await;
+    let watcher = watcher(Duration::from_millis(50));
+    let mut stream = watcher.watch(&repository, Revision::Head);
+    let mut missing = watcher.watch(&repository, Revision::Branch("nope".into()));
+    assert!(next(&mut stream).await.is_ok());
+    assert!(next(&mut missing).await.is_err());
+    let away = origin.path().with_extension("away");
+    std::fs::rename(origin.path(), &away).unwrap();
+    assert!(next(&mut stream).await.is_err());
+    std::fs::rename(&away, origin.path()).unwrap();
+    let second = origin.commit("main", &[("a", "2")]);
+    let item = loop {
+        if let Ok(item) = next(&mut stream).await {
+            break item;
+        }
+    };
+    assert_eq!(item.commit, second);
+}
+
+#[tokio::test]
+async fn a_paused_watcher_is_silent() {
+    let origin = Origin::with(&[("a", "1")]);
+    let repository = origin.open().await;
+    let watcher = watcher(Duration::from_millis(50));
+    let mut stream = watcher.watch(&repository, Revision::Head);
+    next(&mut stream).await.unwrap();
+    watcher.pause();
+    assert!(watcher.is_paused());
+    // One look may be under way.
+    tokio::time::sleep(Duration::from_millis(300)).await;
+    let second = origin.commit("main", &[("a", "2")]);
+    watcher.poke_all();
+    assert!(
+        tokio::time::timeout(Duration::from_millis(400), stream.next())
+            .await
+            .is_err()
+    );
+    watcher.resume();
+    assert_eq!(next(&mut stream).await.unwrap().commit, second);
+}
