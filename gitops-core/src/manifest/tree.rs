@@ -81,6 +81,18 @@ impl Tree {
             .map(|(path, entry)| (path.as_str(), entry))
     }
 
+    /// The entries below the directory `path`, ordered by path; the root's path is empty. The paths are the tree's, not relative to `path`.
+    pub fn below(&self, path: &str) -> impl Iterator<Item = (&str, &TreeEntry)> {
+        let prefix = match path {
+            "" => String::new(),
+            path => format!("{path}/"),
+        };
+        self.entries
+            .range(prefix.clone()..)
+            .take_while(move |(path, _)| path.starts_with(&prefix))
+            .map(|(path, entry)| (path.as_str(), entry))
+    }
+
     /// How many entries.
     pub fn len(&self) -> usize {
         self.entries.len()

@@ -118,7 +118,9 @@ impl GitSources {
             source: read.source.clone(),
             app_name: app.name.clone(),
             namespace: app.destination.namespace.clone(),
+            project: app.project.clone(),
             refs: refs.clone(),
+            ..RenderRequest::default()
         };
         self.renderers.render(&request).await
     }

@@ -1,22 +1,42 @@
 //! From files to manifests.
 //!
 //! A [`Renderer`] turns the files of a source into a [`ManifestSet`]. [`Renderers`] picks the one that a source asks for, or, as Argo CD
-//! does, the one that its files call for: `Chart.yaml` means helm, a kustomization file kustomize, anything else a plain directory.
+//! does, the one that its files call for: a kustomization file means kustomize, `Chart.yaml` helm, anything else a plain directory.
+//!
+//! [`KustomizeRenderer`] and [`HelmRenderer`] run the programs that users run, `kustomize` and `helm`, on a private copy of the files:
+//! with a cleared environment, a deadline, a limit on what they print, and without network unless [`Network::Allowed`] says otherwise.
+//! What such a program says when it fails reaches the error without the values that it was given.
 
+mod build_env;
+mod cache;
+mod helm;
+mod kustomize;
+mod overrides;
+mod paths;
 mod plain;
+mod process;
+mod redact;
+mod renderers;
+mod workdir;
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::cache::RenderCache;
+pub use self::helm::HelmRenderer;
+pub use self::kustomize::KustomizeRenderer;
 pub use self::plain::Plain;
+pub use self::process::{Network, ProgramOptions};
+pub use self::renderers::Renderers;
 use super::{ManifestSet, Tree};
-use crate::application::{Render, Source};
-use crate::error::{Error, Result};
+use crate::application::Source;
+use crate::error::Result;
 
 /// What is to be rendered.
-#[derive(Clone, Debug)]
+#[derive(Clone, Default)]
 pub struct RenderRequest {
     /// The files. Their root is the repository's, so that an overlay reaches its base; [`path`](Self::path) says where to begin.
     pub tree: Tree,
@@ -28,8 +48,34 @@ pub struct RenderRequest {
     pub app_name: String,
     /// The destination's namespace.
     pub namespace: String,
+    /// The application's project, for `$ARGOCD_APP_PROJECT_NAME` in settings.
+    pub project: String,
+    /// What the destination offers, for charts that ask; the source's own settings win.
+    pub capabilities: Capabilities,
     /// The files of other sources, by their `ref` names, for helm's value files.
     pub refs: BTreeMap<String, Tree>,
+}
+
+impl fmt::Debug for RenderRequest {
+    /// Without files and settings: both may hold secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RenderRequest")
+            .field("app_name", &self.app_name)
+            .field("revision", &self.tree.revision)
+            .field("path", &self.path)
+            .field("namespace", &self.namespace)
+            .field("refs", &self.refs.keys())
+            .finish_non_exhaustive()
+    }
+}
+
+/// What a cluster offers, as helm's `Capabilities` has it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Its Kubernetes version (`1.34.4`); empty leaves helm's own.
+    pub kube_version: String,
+    /// Its API versions (`apps/v1`, `apps/v1/Deployment`).
+    pub api_versions: Vec<String>,
 }
 
 /// Turns files into manifests.
@@ -38,6 +84,7 @@ pub struct RenderRequest {
 /// - The same request gives the same manifests.
 /// - Nothing outside of the request's trees is read, and the network is not used, unless the renderer was told that it may.
 /// - Bad input is an error that names file and line; nothing is left out silently.
+/// - No error, log line or `Debug` text holds values that the source gives.
 /// - Dropping the future stops the work.
 #[async_trait]
 pub trait Renderer: Send + Sync {
@@ -46,6 +93,13 @@ pub trait Renderer: Send + Sync {
     /// # Errors
     /// `InvalidInput` for what cannot be rendered; `Unavailable` when a program that is needed is not installed; `Timeout`.
     async fn render(&self, request: &RenderRequest) -> Result<ManifestSet>;
+
+    /// What besides the request decides the result, such as a program's version and the options that it is run with: results are cached
+    /// under it. `None`, as unless implemented, means that results must not be cached.
+    fn fingerprint(&self, request: &RenderRequest) -> Option<String> {
+        let _ = request;
+        None
+    }
 }
 
 macro_rules! forward {
@@ -56,113 +110,15 @@ macro_rules! forward {
             async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
                 (**self).render(request).await
             }
+
+            fn fingerprint(&self, request: &RenderRequest) -> Option<String> {
+                (**self).fingerprint(request)
+            }
         }
     )*};
 }
 
 forward!(&T, Box<T>, Arc<T>);
 
-/// The renderers that a backend has.
-#[derive(Clone)]
-pub struct Renderers {
-    plain: Arc<dyn Renderer>,
-    kustomize: Option<Arc<dyn Renderer>>,
-    helm: Option<Arc<dyn Renderer>>,
-    plugins: BTreeMap<String, Arc<dyn Renderer>>,
-}
-
-impl std::fmt::Debug for Renderers {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Renderers")
-            .field("kustomize", &self.kustomize.is_some())
-            .field("helm", &self.helm.is_some())
-            .field("plugins", &self.plugins.keys())
-            .finish_non_exhaustive()
-    }
-}
-
-impl Default for Renderers {
-    /// Plain directories only.
-    fn default() -> Self {
-        Self {
-            plain: Arc::new(Plain),
-            kustomize: None,
-            helm: None,
-            plugins: BTreeMap::new(),
-        }
-    }
-}
-
-impl Renderers {
-    /// With a renderer for kustomizations.
-    #[must_use]
-    pub fn with_kustomize(mut self, renderer: impl Renderer + 'static) -> Self {
-        self.kustomize = Some(Arc::new(renderer));
-        self
-    }
-
-    /// With a renderer for helm charts.
-    #[must_use]
-    pub fn with_helm(mut self, renderer: impl Renderer + 'static) -> Self {
-        self.helm = Some(Arc::new(renderer));
-        self
-    }
-
-    /// With a renderer under the name of a plugin.
-    #[must_use]
-    pub fn with_plugin(
-        mut self,
-        name: impl Into<String>,
-        renderer: impl Renderer + 'static,
-    ) -> Self {
-        self.plugins.insert(name.into(), Arc::new(renderer));
-        self
-    }
-
-    fn pick(&self, request: &RenderRequest) -> Result<&Arc<dyn Renderer>> {
-        let missing = |what: &str| Error::unsupported(&format!("rendering {what}"), "this backend");
-        match &request.source.render {
-            Render::Directory(_) => Ok(&self.plain),
-            Render::Kustomize(_) => self
-                .kustomize
-                .as_ref()
-                .ok_or_else(|| missing("kustomizations")),
-            Render::Helm(_) => self.helm.as_ref().ok_or_else(|| missing("helm charts")),
-            Render::Plugin(plugin) => self
-                .plugins
-                .get(&plugin.name)
-                .ok_or_else(|| missing(&format!("with plugin {:?}", plugin.name))),
-            Render::Auto => {
-                let has = |name: &str| request.tree.get(&join(&request.path, name)).is_some();
-                if has("Chart.yaml") {
-                    self.helm.as_ref().ok_or_else(|| missing("helm charts"))
-                } else if KUSTOMIZATIONS.iter().any(|name| has(name)) {
-                    self.kustomize
-                        .as_ref()
-                        .ok_or_else(|| missing("kustomizations"))
-                } else {
-                    Ok(&self.plain)
-                }
-            }
-        }
-    }
-}
-
-#[async_trait]
-impl Renderer for Renderers {
-    async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
-        self.pick(request)?.render(request).await
-    }
-}
-
 /// The names of kustomization files (kustomize 5, `api/konfig/general.go`).
 pub const KUSTOMIZATIONS: [&str; 3] = ["kustomization.yaml", "kustomization.yml", "Kustomization"];
-
-/// A name below a path; the root's path is empty.
-fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}/{name}")
-    }
-}

@@ -5,6 +5,8 @@ use std::collections::BTreeSet;
 use async_trait::async_trait;
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::overrides::is_override;
+use super::paths::{self, shown};
 use super::{RenderRequest, Renderer};
 use crate::application::{Directory, Render};
 use crate::error::{Error, Result};
@@ -12,10 +14,14 @@ use crate::manifest::{ManifestSet, Tree, TreeEntry, yaml};
 
 /// The first line of a Git LFS pointer (git-lfs, `docs/spec.md`).
 const LFS_POINTER: &[u8] = b"version https://git-lfs.github.com/spec/v1";
-/// A chain of links that is longer is taken for a circle.
-const MAX_LINKS: usize = 40;
+/// A file that holds this is left out (argo-cd 3.2, `reposerver/repository/repository.go`).
+const SKIP_MARKER: &[u8] = b"+argocd:skip-file-rendering";
 
 /// Reads `.yaml`, `.yml` and `.json` files, as Argo CD's directory sources and `kubectl apply -f DIR` do.
+///
+/// As in Argo CD 3.2, globs are matched against the path relative to the source's, their `*` matches `/` too, `exclude` wins over `include`,
+/// and a file that holds `+argocd:skip-file-rendering` is left out. Unlike there, a YAML file that holds no Kubernetes objects is an error
+/// and not passed over: exclude it, or mark it. Jsonnet is not evaluated: a `.jsonnet` file that is not excluded is an error.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Plain;
 
@@ -26,24 +32,43 @@ impl Renderer for Plain {
             Render::Directory(directory) => directory.clone(),
             _ => Directory::default(),
         };
-        if settings.jsonnet.is_some() {
-            return Err(Error::unsupported("Jsonnet", "the plain renderer"));
-        }
         let filter = Filter::new(&settings)?;
         let mut set = ManifestSet::new();
         for file in files(&request.tree, &request.path, &filter)? {
             let bytes = read(&request.tree, &file)?;
+            if is_skipped(bytes) {
+                continue;
+            }
             // Errors and positions name the file as the repository has it.
-            let shown = match request.tree.path.as_str() {
-                "" => file.clone(),
-                path => format!("{path}/{file}"),
-            };
-            for object in yaml::parse(&shown, bytes)? {
+            for object in yaml::parse(&shown(&request.tree, &file), bytes)? {
                 set.insert(object)?;
             }
         }
         Ok(set)
     }
+
+    fn fingerprint(&self, _: &RenderRequest) -> Option<String> {
+        Some("plain".to_owned())
+    }
+}
+
+/// A glob of Argo CD's, which knows no separators: there `**` is `*`, while for our library `**/x` would match `x` as well.
+fn plain_stars(pattern: &str) -> String {
+    let mut plain = String::with_capacity(pattern.len());
+    let (mut escaped, mut class) = (false, false);
+    for c in pattern.chars() {
+        if c == '*' && !escaped && !class && plain.ends_with('*') && !plain.ends_with("\\*") {
+            continue;
+        }
+        match c {
+            '[' if !escaped => class = true,
+            ']' if !escaped => class = false,
+            _ => {}
+        }
+        escaped = c == '\\' && !escaped;
+        plain.push(c);
+    }
+    plain
 }
 
 struct Filter {
@@ -59,8 +84,10 @@ impl Filter {
                 .as_deref()
                 .filter(|pattern| !pattern.is_empty())
                 .map(|pattern| {
-                    GlobBuilder::new(pattern)
+                    GlobBuilder::new(&plain_stars(pattern))
                         .literal_separator(false)
+                        .backslash_escape(true)
+                        .empty_alternates(true)
                         .build()
                         .map(|glob| glob.compile_matcher())
                         .map_err(|error| {
@@ -80,6 +107,9 @@ impl Filter {
     /// Whether the file, relative to the source's path, is wanted.
     fn wants(&self, file: &str) -> Result<bool> {
         if !self.recurse && file.contains('/') {
+            return Ok(false);
+        }
+        if is_override(file.rsplit('/').next().unwrap_or(file)) {
             return Ok(false);
         }
         if self
@@ -113,17 +143,11 @@ fn files(tree: &Tree, path: &str, filter: &Filter) -> Result<BTreeSet<String>> {
     if !path.is_empty() && tree.get(path).is_some_and(|entry| entry.bytes().is_some()) {
         return Ok(BTreeSet::from([path.to_owned()]));
     }
-    let prefix = if path.is_empty() {
-        String::new()
-    } else {
-        format!("{path}/")
-    };
+    let skip = if path.is_empty() { 0 } else { path.len() + 1 };
     let mut found = BTreeSet::new();
     let mut any = false;
-    for (file, entry) in tree.iter() {
-        let Some(relative) = file.strip_prefix(&prefix) else {
-            continue;
-        };
+    for (file, entry) in tree.below(path) {
+        let relative = &file[skip..];
         any = true;
         if let TreeEntry::Submodule(_) = entry {
             if filter.recurse || !relative.contains('/') {
@@ -148,31 +172,26 @@ fn files(tree: &Tree, path: &str, filter: &Filter) -> Result<BTreeSet<String>> {
 
 /// The bytes of a file, links followed inside the tree.
 fn read<'t>(tree: &'t Tree, file: &str) -> Result<&'t [u8]> {
-    let mut at = file.to_owned();
-    for _ in 0..MAX_LINKS {
-        match tree.get(&at) {
-            Some(TreeEntry::File(bytes) | TreeEntry::Executable(bytes)) => {
-                if bytes.starts_with(LFS_POINTER) {
-                    return Err(Error::invalid(format!(
-                        "{file} is a Git LFS pointer; its content is not in the repository"
-                    )));
-                }
-                return Ok(bytes);
-            }
-            Some(TreeEntry::Link(target)) => at.clone_from(target),
-            Some(TreeEntry::Submodule(_)) => {
-                return Err(Error::invalid(format!("{file} leads into submodule {at}")));
-            }
-            None => {
-                return Err(Error::invalid(format!(
-                    "{file} is a link to {at}, which is not there"
-                )));
-            }
-        }
+    let bytes = paths::file(tree, file)?.ok_or_else(|| {
+        Error::invalid(format!(
+            "{} is a link to what is not a file",
+            shown(tree, file)
+        ))
+    })?;
+    if bytes.starts_with(LFS_POINTER) {
+        return Err(Error::invalid(format!(
+            "{} is a Git LFS pointer; its content is not in the repository",
+            shown(tree, file)
+        )));
     }
-    Err(Error::invalid(format!(
-        "{file} is a link that leads in a circle"
-    )))
+    Ok(bytes)
+}
+
+/// Whether a file asks to be left out.
+fn is_skipped(bytes: &[u8]) -> bool {
+    bytes
+        .windows(SKIP_MARKER.len())
+        .any(|window| window == SKIP_MARKER)
 }
 
 #[cfg(test)]
@@ -206,8 +225,7 @@ mod tests {
             path: path.into(),
             source: Source::git("x").render(Render::Directory(directory)),
             app_name: "app".into(),
-            namespace: String::new(),
-            refs: Default::default(),
+            ..RenderRequest::default()
         };
         let set = Plain.render(&request).await?;
         Ok(set.iter().map(|object| object.name().to_owned()).collect())
@@ -285,8 +303,9 @@ mod tests {
             (
                 vec![("a.yaml", TreeEntry::Link("gone.yaml".into()))],
                 "",
-                "not there",
+                "not a file",
             ),
+            (vec![("a.jsonnet", file("{}"))], "", "Jsonnet (a.jsonnet)"),
             (
                 vec![("a.yaml", config_map("a")), ("b.yaml", config_map("a"))],
                 "",
@@ -300,8 +319,61 @@ mod tests {
             assert!(error.to_string().contains(says), "{error}");
             assert!(matches!(
                 error.kind(),
-                ErrorKind::InvalidInput | ErrorKind::NotFound
+                ErrorKind::InvalidInput | ErrorKind::NotFound | ErrorKind::Unsupported
             ));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_argo_cd_leaves_out_is_left_out() {
+        let entries = || {
+            vec![
+                ("a.yaml", config_map("a")),
+                (
+                    "b.yaml",
+                    file("# +argocd:skip-file-rendering\nnot: an object\n"),
+                ),
+                (".argocd-source.yaml", file("kustomize: {}\n")),
+                (".argocd-source-app.yaml", file("kustomize: {}\n")),
+                ("c.jsonnet", file("{}")),
+            ]
+        };
+        let exclude = Directory {
+            exclude: Some("*.jsonnet".into()),
+            // Argo CD's interface writes it whatever the files are.
+            jsonnet: Some(Default::default()),
+            ..Directory::default()
+        };
+        assert_eq!(render(entries(), "", exclude).await.unwrap(), ["a"]);
+    }
+
+    /// As github.com/gobwas/glob without separators, which Argo CD uses.
+    #[test]
+    fn globs_are_argo_cds() {
+        for (pattern, path, matches) in [
+            ("*.yaml", "a/b.yaml", true),
+            ("**/b.yaml", "a/b.yaml", true),
+            ("**/b.yaml", "b.yaml", false),
+            ("a/**/b.yaml", "a/b.yaml", false),
+            ("a/**/b.yaml", "a/x/y/b.yaml", true),
+            ("{a,b}/*", "b/c.yaml", true),
+            ("{a.yaml,}", "", true),
+            ("config-?.yaml", "config-1.yaml", true),
+            ("[!a].yaml", "b.yaml", true),
+            ("[!a].yaml", "a.yaml", false),
+            ("\\*.yaml", "a.yaml", false),
+            ("\\**.yaml", "*x.yaml", true),
+        ] {
+            let filter = Filter::new(&Directory {
+                include: Some(pattern.into()),
+                ..Directory::default()
+            })
+            .unwrap();
+            assert_eq!(
+                filter.include.unwrap().is_match(path),
+                matches,
+                "{pattern} {path}"
+            );
         }
     }
 }

@@ -1,0 +1,221 @@
+//! `kustomize build`.
+
+mod edit;
+mod walk;
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+
+use self::walk::Walk;
+use super::paths::{self, Place, shown};
+use super::process::{self, Finished, Network, ProgramOptions, Run, Runner};
+use super::redact::shorten;
+use super::workdir::WorkDir;
+use super::{RenderRequest, Renderer, build_env};
+use crate::application::{Kustomize, Render};
+use crate::error::{Error, Result};
+use crate::manifest::{ManifestSet, yaml};
+
+const INSTALL: &str = "see https://kubectl.docs.kubernetes.io/installation/kustomize/ (`brew install kustomize`, \
+     `go install sigs.k8s.io/kustomize/kustomize/v5@latest`)";
+
+/// Renders kustomizations with the program `kustomize`, or with `kubectl kustomize` where there is only that.
+///
+/// The settings of the source are put into a copy of the kustomization by `kustomize edit`, as Argo CD 3.2 does (`util/kustomize`), which
+/// `kubectl` cannot do: with it, settings are an error.
+///
+/// Before the program runs, every kustomization that it will read is looked at: a base that climbs out of the repository or is not there is
+/// an error, and a remote one as well, unless [`Network::Allowed`]. Kustomize's own rules stay in force: files are loaded from below
+/// their kustomization only, and no plugin, function or container is run. Charts (`helmCharts`) need
+/// [`enable_helm`](Self::enable_helm).
+#[derive(Clone, Debug, Default)]
+pub struct KustomizeRenderer {
+    options: ProgramOptions,
+    versions: BTreeMap<String, PathBuf>,
+    helm: Option<PathBuf>,
+    runner: Runner,
+}
+
+impl KustomizeRenderer {
+    /// With options for running the program.
+    pub fn new(options: ProgramOptions) -> Self {
+        Self {
+            options,
+            ..Self::default()
+        }
+    }
+
+    /// Uses `program` for sources that ask for kustomize `version` (`v4.5.7`).
+    #[must_use]
+    pub fn version(mut self, version: impl Into<String>, program: impl Into<PathBuf>) -> Self {
+        self.versions.insert(version.into(), program.into());
+        self
+    }
+
+    /// Lets kustomizations inflate charts (`--enable-helm`) with this helm.
+    #[must_use]
+    pub fn enable_helm(mut self, program: impl Into<PathBuf>) -> Self {
+        self.helm = Some(program.into());
+        self
+    }
+
+    fn program(&self, settings: &Kustomize) -> Result<PathBuf> {
+        if !settings.version.is_empty() {
+            return self
+                .versions
+                .get(&settings.version)
+                .cloned()
+                .ok_or_else(|| {
+                    Error::unsupported(
+                        &format!(
+                            "kustomize version {:?}, for which no program was named",
+                            settings.version
+                        ),
+                        "this renderer",
+                    )
+                });
+        }
+        self.options
+            .program
+            .clone()
+            .or_else(|| process::find(&["kustomize", "kubectl"]))
+            .ok_or_else(|| process::missing("kustomize", INSTALL))
+    }
+}
+
+fn is_kubectl(program: &Path) -> bool {
+    program
+        .file_name()
+        .and_then(|name| name.to_str())
+        .is_some_and(|name| name.starts_with("kubectl"))
+}
+
+fn settings(request: &RenderRequest) -> Kustomize {
+    match &request.source.render {
+        Render::Kustomize(settings) => (**settings).clone(),
+        _ => Kustomize::default(),
+    }
+}
+
+/// One rendering under way.
+struct Build<'a> {
+    renderer: &'a KustomizeRenderer,
+    request: &'a RenderRequest,
+    program: PathBuf,
+    work: WorkDir,
+    walk: Walk<'a>,
+    /// The kustomization's directory in the tree.
+    dir: String,
+}
+
+impl Build<'_> {
+    async fn run(&self, what: &str, args: Vec<OsString>) -> Result<Vec<u8>> {
+        let run = Run {
+            program: &self.program,
+            args,
+            cwd: &self.work.tree().join(&self.dir),
+            home: &self.work.home(),
+            env: build_env::variables(self.request),
+            what,
+        };
+        let Finished {
+            success,
+            stdout,
+            stderr,
+        } = self
+            .renderer
+            .runner
+            .run(&self.renderer.options, run)
+            .await?;
+        if success {
+            return Ok(stdout);
+        }
+        let message = self.work.clean(stderr.trim());
+        let message = message.strip_prefix("Error: ").unwrap_or(&message);
+        Err(Error::invalid(format!(
+            "{what} of {} failed: {}",
+            shown(&self.request.tree, &self.dir),
+            shorten(&self.walk.masker().mask(message))
+        )))
+    }
+
+    async fn build(&self, settings: &Kustomize) -> Result<Vec<u8>> {
+        let kubectl = is_kubectl(&self.program);
+        let mut args: Vec<OsString> = vec![if kubectl { "kustomize" } else { "build" }.into()];
+        if let Some(helm) = &self.renderer.helm {
+            args.extend(["--enable-helm".into(), "--helm-command".into(), helm.into()]);
+            let capabilities = &self.request.capabilities;
+            let version = Some(&settings.kube_version)
+                .filter(|version| !version.is_empty())
+                .unwrap_or(&capabilities.kube_version);
+            let apis = Some(&settings.api_versions)
+                .filter(|versions| !versions.is_empty())
+                .unwrap_or(&capabilities.api_versions);
+            if !version.is_empty() && !kubectl {
+                args.extend(["--helm-kube-version".into(), version.into()]);
+            }
+            for api in apis.iter().filter(|_| !kubectl) {
+                args.extend(["--helm-api-versions".into(), api.into()]);
+            }
+        }
+        args.extend(["--".into(), ".".into()]);
+        let what = if kubectl {
+            "kubectl kustomize"
+        } else {
+            "kustomize build"
+        };
+        self.run(what, args).await
+    }
+}
+
+#[async_trait]
+impl Renderer for KustomizeRenderer {
+    async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
+        let settings = settings(request);
+        let program = self.program(&settings)?;
+        let tree = &request.tree;
+        let Some(Place::Directory(dir)) = paths::resolve(tree, &request.path)? else {
+            return Err(Error::not_found(format!(
+                "directory {} does not exist at revision {}",
+                shown(tree, &request.path),
+                tree.revision
+            )));
+        };
+        let mut walk = Walk::new(tree, self.options.network(), self.helm.is_some());
+        walk.start(&dir)?;
+        let components = edit::components(&settings, tree, &dir, &mut walk)?;
+        edit::patches(&settings, &dir, &mut walk)?;
+        walk.finish()?;
+        let work = WorkDir::new(tree, &walk.directories()).await?;
+        let build = Build {
+            renderer: self,
+            request,
+            program,
+            work,
+            walk,
+            dir,
+        };
+        build.edit(&settings, &components).await?;
+        let output = build.build(&settings).await?;
+        let file = format!("{} (kustomize)", shown(tree, &build.dir));
+        ManifestSet::from_objects(yaml::parse(&file, &output)?)
+    }
+
+    fn fingerprint(&self, request: &RenderRequest) -> Option<String> {
+        if self.options.network != Network::Denied {
+            return None;
+        }
+        let program = process::identity(&self.program(&settings(request)).ok()?)?;
+        let helm = match &self.helm {
+            Some(helm) => process::identity(helm)?,
+            None => String::new(),
+        };
+        Some(format!(
+            "kustomize\n{program}\n{helm}\n{}",
+            process::env_digest(&self.options)
+        ))
+    }
+}
