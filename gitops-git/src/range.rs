@@ -123,8 +123,7 @@ fn parse_parts(text: &str) -> Option<(Version, u8)> {
     let mut numbers = [0_u64; 3];
     let mut given = 0;
     let mut open = false;
-    let mut count = 0;
-    for part in core.split('.') {
+    for (count, part) in core.split('.').enumerate() {
         if count == 3 {
             return None;
         }
@@ -139,7 +138,6 @@ fn parse_parts(text: &str) -> Option<(Version, u8)> {
             }
             _ => return None,
         }
-        count += 1;
     }
     let version = Version {
         major: numbers[0],

@@ -1,5 +1,8 @@
 //! Faults that a real server cannot be made to have, from servers of a few lines.
 
+// Helpers outside of test functions may fail a test as well.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use std::io::{BufRead as _, BufReader, Write as _};

@@ -1,5 +1,8 @@
 //! Watching for new revisions.
 
+// Helpers outside of test functions may fail a test as well.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use std::path::Path;

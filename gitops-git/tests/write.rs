@@ -1,5 +1,8 @@
 //! Committing and pushing, against local repositories.
 
+// Helpers outside of test functions may fail a test as well.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod common;
 
 use common::{Origin, entry};

@@ -5,8 +5,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use gitops_core::application::{
-    AppRef, Application, Condition, HistoryEntry, ManagedNamespaceMetadata, OperationPhase,
-    OperationStatus, SyncStatus,
+    AppRef, Application, Condition, HistoryEntry, OperationPhase, OperationStatus, SyncStatus,
 };
 use gitops_core::backend::{EventKind, Operation, Propagation, SyncOptions, SyncOutcome};
 use gitops_core::{Error, ErrorKind, Result};
@@ -252,7 +251,7 @@ pub(super) fn engine_options(
         policy
             .managed_namespace_metadata
             .clone()
-            .unwrap_or_else(ManagedNamespaceMetadata::default)
+            .unwrap_or_default()
     });
     Ok(EngineOptions {
         namespace: app.destination.namespace.clone(),

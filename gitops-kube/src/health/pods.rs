@@ -226,7 +226,7 @@ fn read(workload: &Object, view: &View<'_>) -> Checked<Option<(Severity, String)
         return Ok(Some((severity, pod::strict(view)?.message)));
     }
     if !troubles.is_empty() {
-        let hopeless = troubles.iter().any(|trouble| hopeless(trouble));
+        let hopeless = troubles.iter().any(hopeless);
         let texts: Vec<String> = troubles.into_iter().map(|trouble| trouble.text).collect();
         let severity = if hopeless {
             Severity::Hopeless

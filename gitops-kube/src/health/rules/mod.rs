@@ -77,6 +77,17 @@ pub(super) fn builtin(group: &str, kind: &str) -> Option<&'static Builtin> {
 }
 
 #[cfg(test)]
-pub(super) fn kinds() -> impl Iterator<Item = (&'static str, &'static str)> {
-    BUILTINS.iter().flat_map(|rule| rule.kinds.iter().copied())
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_kind_has_two_rules() {
+        let mut kinds: Vec<_> = BUILTINS.iter().flat_map(|rule| rule.kinds).collect();
+        let all = kinds.len();
+        kinds.sort();
+        kinds.dedup();
+        assert_eq!(kinds.len(), all);
+        assert!(builtin("apps", "Deployment").is_some());
+        assert!(builtin("apps", "Nonsense").is_none());
+    }
 }
