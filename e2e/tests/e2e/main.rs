@@ -1,5 +1,8 @@
 //! End-to-end tests, against the real components. One binary, so that its tests share servers; run them with `cargo xtask e2e`.
 
+// Helpers outside of test functions may fail a test as well.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
 mod applyset;
 mod engine;
 mod faults;

@@ -1,7 +1,7 @@
 //! What the engine needs of a cluster, and no more.
 //!
 //! [`Cluster`] is narrow on purpose: it exists for the engine and its tests. Programs that want to talk to Kubernetes use
-//! [`kube::Client`].
+//! [`kube::Client`](::kube::Client).
 
 pub mod kube;
 
