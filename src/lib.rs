@@ -1,7 +1,26 @@
-//! The GitOps SDK for Rust.
+#![doc = include_str!("../README.md")]
+//!
+//! ## Features
+//!
+//! | feature | gives |
+//! | --- | --- |
+//! | `git` (default) | [`git`]: read, watch and write repositories |
+//! | `kube` (default) | [`kube`]: the engine, health, the direct backend |
+//! | `argocd`, `flux`, `pipeline`, `drift` | the backends and tools of those names |
+//!
+//! No feature excludes another.
 
 pub use gitops_core as core;
+
+#[cfg(feature = "argocd")]
+pub use gitops_argocd as argocd;
+#[cfg(feature = "drift")]
+pub use gitops_drift as drift;
+#[cfg(feature = "flux")]
+pub use gitops_flux as flux;
 #[cfg(feature = "git")]
 pub use gitops_git as git;
 #[cfg(feature = "kube")]
 pub use gitops_kube as kube;
+#[cfg(feature = "pipeline")]
+pub use gitops_pipeline as pipeline;
