@@ -1,0 +1,348 @@
+//! What structured-merge-diff does to values: the fields of a value, merge, removal, comparison.
+
+use std::collections::{BTreeMap, HashMap, HashSet};
+
+use gitops_core::{Error, Result};
+use serde_json::{Map, Value};
+
+use super::fieldset::FieldSet;
+use super::schema::{Schema, Shape};
+
+/// The path element of a list's item, when the list is one with keys or a set.
+fn element(schema: &Schema, item: &Value) -> Option<String> {
+    match &schema.shape {
+        Shape::Keys(keys) => {
+            let mut found = BTreeMap::new();
+            for (key, default) in keys {
+                match item.get(key).filter(|value| !value.is_null()) {
+                    Some(value) => found.insert(key.as_str(), value),
+                    None => found.insert(key.as_str(), default.as_ref()?),
+                };
+            }
+            Some(format!("k:{}", serde_json::to_string(&found).ok()?))
+        }
+        Shape::Set => Some(format!("v:{item}")),
+        Shape::Plain | Shape::Atomic => None,
+    }
+}
+
+/// The elements of a list, or `None` when it is one leaf: an atomic list, or one whose items do not fit the schema.
+fn elements(schema: &Schema, items: &[Value]) -> Option<Vec<String>> {
+    if !matches!(schema.shape, Shape::Keys(_) | Shape::Set) {
+        return None;
+    }
+    let elements: Vec<String> = items
+        .iter()
+        .map(|item| element(schema, item))
+        .collect::<Option<_>>()?;
+    let distinct: HashSet<&String> = elements.iter().collect();
+    (distinct.len() == elements.len()).then_some(elements)
+}
+
+/// The fields of an applied configuration.
+///
+/// # Errors
+/// `InvalidInput` for an item without its keys, or two items with the same.
+pub(super) fn fields(schema: &Schema, value: &Value, path: &str) -> Result<FieldSet> {
+    let mut set = FieldSet::default();
+    match value {
+        Value::Object(map) if schema.shape != Shape::Atomic => {
+            set.member = map.is_empty();
+            for (name, value) in map {
+                let child = fields(schema.field(name), value, &format!("{path}.{name}"))?;
+                set.children.insert(format!("f:{name}"), child);
+            }
+        }
+        Value::Array(items) if matches!(schema.shape, Shape::Keys(_) | Shape::Set) => {
+            for (index, item) in items.iter().enumerate() {
+                let element = element(schema, item).ok_or_else(|| {
+                    Error::invalid(format!(
+                        "{path}: element {index}: associative list with keys has an element that omits a key field"
+                    ))
+                })?;
+                let mut child = match item {
+                    Value::Object(_) => fields(schema.item(), item, path)?,
+                    _ => FieldSet::default(),
+                };
+                child.member = true;
+                if set.children.insert(element.clone(), child).is_some() {
+                    return Err(Error::invalid(format!(
+                        "{path}: duplicate entries for key {element}"
+                    )));
+                }
+            }
+        }
+        _ => set.member = true,
+    }
+    Ok(set)
+}
+
+/// `live` with what `config` says on top.
+pub(super) fn merge(schema: &Schema, live: &Value, config: &Value) -> Value {
+    match (live, config) {
+        (Value::Object(live), Value::Object(config)) if schema.shape != Shape::Atomic => {
+            let mut merged = live.clone();
+            for (name, value) in config {
+                let value = match live.get(name) {
+                    Some(before) => merge(schema.field(name), before, value),
+                    None => value.clone(),
+                };
+                merged.insert(name.clone(), value);
+            }
+            Value::Object(merged)
+        }
+        (Value::Array(live), Value::Array(config)) => {
+            match (elements(schema, live), elements(schema, config)) {
+                (Some(left), Some(right)) => {
+                    Value::Array(merge_lists(schema, live, &left, config, &right))
+                }
+                _ => Value::Array(config.clone()),
+            }
+        }
+        _ => config.clone(),
+    }
+}
+
+/// The order is that of structured-merge-diff (`typed/merge.go`): the applied list's, with the items that only the live one has left
+/// where they stand.
+fn merge_lists(
+    schema: &Schema,
+    live: &[Value],
+    left: &[String],
+    config: &[Value],
+    right: &[String],
+) -> Vec<Value> {
+    let left_at: HashMap<&String, &Value> = left.iter().zip(live).collect();
+    let right_at: HashMap<&String, &Value> = right.iter().zip(config).collect();
+    let mut shared = right
+        .iter()
+        .filter(|element| left_at.contains_key(element))
+        .peekable();
+    let mut done: HashSet<&String> = HashSet::new();
+    let mut merged = Vec::new();
+    let (mut l, mut r) = (0, 0);
+    while l < left.len() || r < right.len() {
+        if l < left.len() && r < right.len() {
+            if left[l] == right[r] {
+                done.insert(&left[l]);
+                merged.push(merge(schema.item(), &live[l], &config[r]));
+                l += 1;
+                r += 1;
+                shared.next();
+                continue;
+            }
+            if right_at.contains_key(&left[l])
+                && shared.peek().is_some_and(|next| **next != left[l])
+            {
+                l += 1;
+                continue;
+            }
+        }
+        if l < left.len() {
+            if !right_at.contains_key(&left[l]) {
+                merged.push(live[l].clone());
+                l += 1;
+                continue;
+            }
+            if done.contains(&left[l]) {
+                l += 1;
+                continue;
+            }
+        }
+        if r < right.len() {
+            done.insert(&right[r]);
+            merged.push(match left_at.get(&right[r]) {
+                Some(before) => merge(schema.item(), before, &config[r]),
+                None => config[r].clone(),
+            });
+            if shared.peek().is_some_and(|next| **next == right[r]) {
+                shared.next();
+            }
+            r += 1;
+        } else {
+            // Only shared items are left over that the applied list has told already.
+            l += 1;
+        }
+    }
+    merged
+}
+
+/// Removes from `value` what is in `last` and that nobody in `managed` owns.
+pub(super) fn remove(schema: &Schema, value: &mut Value, last: &FieldSet, managed: &FieldSet) {
+    let nobody = FieldSet::default();
+    match value {
+        Value::Object(map) if schema.shape != Shape::Atomic => {
+            for (element, child) in &last.children {
+                let Some(name) = element.strip_prefix("f:") else {
+                    continue;
+                };
+                let owned = managed.children.get(element).filter(|set| !set.is_empty());
+                let Some(inner) = map.get_mut(name) else {
+                    continue;
+                };
+                if child.member && owned.is_none() {
+                    map.remove(name);
+                } else {
+                    let had = !is_hollow(inner);
+                    remove(schema.field(name), inner, child, owned.unwrap_or(&nobody));
+                    if had && is_hollow(inner) && owned.is_none_or(|set| !set.member) {
+                        map.remove(name);
+                    }
+                }
+            }
+        }
+        Value::Array(items) => {
+            let Some(elements) = elements(schema, items) else {
+                return;
+            };
+            let mut at = 0;
+            items.retain_mut(|item| {
+                let element = &elements[at];
+                at += 1;
+                let Some(child) = last.children.get(element) else {
+                    return true;
+                };
+                let owned = managed.children.get(element).filter(|set| !set.is_empty());
+                if child.member && owned.is_none() {
+                    return false;
+                }
+                remove(schema.item(), item, child, owned.unwrap_or(&nobody));
+                true
+            });
+        }
+        _ => {}
+    }
+}
+
+fn is_hollow(value: &Value) -> bool {
+    match value {
+        Value::Object(map) => map.is_empty(),
+        Value::Array(items) => items.is_empty(),
+        Value::Null => true,
+        _ => false,
+    }
+}
+
+/// What a write changed.
+#[derive(Debug, Default)]
+pub(super) struct Changes {
+    /// Added or modified fields.
+    pub(super) changed: FieldSet,
+    /// Removed fields: the topmost one of what went.
+    pub(super) removed: FieldSet,
+}
+
+/// What differs between two values.
+pub(super) fn compare(schema: &Schema, old: &Value, new: &Value) -> Changes {
+    let mut changes = Changes::default();
+    walk(
+        schema,
+        old,
+        new,
+        &mut changes.changed,
+        &mut changes.removed,
+    );
+    changes
+}
+
+fn walk(
+    schema: &Schema,
+    old: &Value,
+    new: &Value,
+    changed: &mut FieldSet,
+    removed: &mut FieldSet,
+) {
+    match (old, new) {
+        (Value::Object(before), Value::Object(after)) if schema.shape != Shape::Atomic => {
+            for (name, value) in present(before) {
+                let element = format!("f:{name}");
+                match after.get(name).filter(|value| !value.is_null()) {
+                    None => removed.child(element).member = true,
+                    Some(now) => walk(
+                        schema.field(name),
+                        value,
+                        now,
+                        changed.child(element.clone()),
+                        removed.child(element),
+                    ),
+                }
+            }
+            for (name, value) in present(after) {
+                if before.get(name).is_none_or(Value::is_null) {
+                    added(
+                        schema.field(name),
+                        Some(name),
+                        value,
+                        changed.child(format!("f:{name}")),
+                    );
+                }
+            }
+        }
+        (Value::Array(before), Value::Array(after)) => {
+            match (elements(schema, before), elements(schema, after)) {
+                (Some(left), Some(right)) => {
+                    let at: HashMap<&String, &Value> = right.iter().zip(after).collect();
+                    for (element, value) in left.iter().zip(before) {
+                        match at.get(element) {
+                            None => removed.child(element.clone()).member = true,
+                            Some(now) => walk(
+                                schema.item(),
+                                value,
+                                now,
+                                changed.child(element.clone()),
+                                removed.child(element.clone()),
+                            ),
+                        }
+                    }
+                    let known: HashSet<&String> = left.iter().collect();
+                    for (element, value) in right.iter().zip(after) {
+                        if !known.contains(element) {
+                            added(schema.item(), None, value, changed.child(element.clone()));
+                        }
+                    }
+                }
+                _ => changed.member |= before != after,
+            }
+        }
+        _ => changed.member |= old != new,
+    }
+}
+
+fn present(map: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> {
+    map.iter().filter(|(_, value)| !value.is_null())
+}
+
+/// Structs that are there in every typed object: the server never counts them as added themselves.
+const ALWAYS_THERE: [&str; 6] = [
+    "metadata", "spec", "status", "template", "strategy", "resources",
+];
+
+fn added(schema: &Schema, name: Option<&str>, value: &Value, set: &mut FieldSet) {
+    match value {
+        Value::Object(map) if schema.shape != Shape::Atomic => {
+            set.member =
+                map.is_empty() || !name.is_some_and(|name| ALWAYS_THERE.contains(&name));
+            for (name, value) in present(map) {
+                added(
+                    schema.field(name),
+                    Some(name),
+                    value,
+                    set.child(format!("f:{name}")),
+                );
+            }
+        }
+        Value::Array(items) => match elements(schema, items) {
+            Some(elements) => {
+                for (element, item) in elements.into_iter().zip(items) {
+                    let child = set.child(element);
+                    if item.is_object() {
+                        added(schema.item(), None, item, child);
+                    }
+                    child.member = true;
+                }
+            }
+            None => set.member = true,
+        },
+        _ => set.member = true,
+    }
+}
