@@ -4,6 +4,7 @@
 //! [`kube::Client`](::kube::Client).
 
 pub mod kube;
+pub mod memory;
 
 use std::fmt;
 use std::sync::Arc;
@@ -14,6 +15,7 @@ use gitops_core::Result;
 use gitops_core::manifest::{GroupKind, GroupVersionKind, Object};
 
 pub use self::kube::{ClusterOptions, KubeCluster, install_crypto_provider};
+pub use self::memory::{Fault, FaultAnswer, InMemoryCluster, InMemoryOptions, Requests, Verb};
 
 /// Whether objects of a kind live in namespaces.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

@@ -67,7 +67,11 @@ impl Kinds {
     pub(super) fn namespaced(&self) -> Vec<GroupKind> {
         self.0
             .iter()
-            .filter(|(_, versions)| versions.first().is_some_and(|kind| kind.api.is_namespaced()))
+            .filter(|(_, versions)| {
+                versions
+                    .first()
+                    .is_some_and(|kind| kind.api.is_namespaced())
+            })
             .map(|(kind, _)| kind.clone())
             .collect()
     }
@@ -312,11 +316,7 @@ const TABLE: &[(&str, &[&str], &[Row])] = &[
         &["v1"],
         &[("EndpointSlice", "endpointslices", true, "g")],
     ),
-    (
-        "events.k8s.io",
-        &["v1"],
-        &[("Event", "events", true, "")],
-    ),
+    ("events.k8s.io", &["v1"], &[("Event", "events", true, "")]),
     (
         "node.k8s.io",
         &["v1"],

@@ -53,7 +53,9 @@ pub(super) fn apply(
     let mut mine = merge::fields(&kind.schema, config, "")?;
     strip(&mut mine, kind, writer.subresource);
     let mut entries = read(before);
-    let at = entries.iter().position(|entry| entry.is(&writer, true, kind));
+    let at = entries
+        .iter()
+        .position(|entry| entry.is(&writer, true, kind));
     let last = at.map(|at| entries.remove(at));
 
     let mut merged = merge::merge(&kind.schema, before, config);
@@ -188,12 +190,7 @@ fn read(object: &Value) -> Vec<Entry> {
         .into_iter()
         .flatten()
         .map(|entry| {
-            let text = |field: &str| {
-                entry[field]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned()
-            };
+            let text = |field: &str| entry[field].as_str().unwrap_or_default().to_owned();
             Entry {
                 manager: text("manager"),
                 apply: entry["operation"] == "Apply",

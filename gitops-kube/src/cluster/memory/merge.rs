@@ -235,23 +235,11 @@ pub(super) struct Changes {
 /// What differs between two values.
 pub(super) fn compare(schema: &Schema, old: &Value, new: &Value) -> Changes {
     let mut changes = Changes::default();
-    walk(
-        schema,
-        old,
-        new,
-        &mut changes.changed,
-        &mut changes.removed,
-    );
+    walk(schema, old, new, &mut changes.changed, &mut changes.removed);
     changes
 }
 
-fn walk(
-    schema: &Schema,
-    old: &Value,
-    new: &Value,
-    changed: &mut FieldSet,
-    removed: &mut FieldSet,
-) {
+fn walk(schema: &Schema, old: &Value, new: &Value, changed: &mut FieldSet, removed: &mut FieldSet) {
     match (old, new) {
         (Value::Object(before), Value::Object(after)) if schema.shape != Shape::Atomic => {
             for (name, value) in present(before) {
@@ -314,14 +302,18 @@ fn present(map: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> 
 
 /// Structs that are there in every typed object: the server never counts them as added themselves.
 const ALWAYS_THERE: [&str; 6] = [
-    "metadata", "spec", "status", "template", "strategy", "resources",
+    "metadata",
+    "spec",
+    "status",
+    "template",
+    "strategy",
+    "resources",
 ];
 
 fn added(schema: &Schema, name: Option<&str>, value: &Value, set: &mut FieldSet) {
     match value {
         Value::Object(map) if schema.shape != Shape::Atomic => {
-            set.member =
-                map.is_empty() || !name.is_some_and(|name| ALWAYS_THERE.contains(&name));
+            set.member = map.is_empty() || !name.is_some_and(|name| ALWAYS_THERE.contains(&name));
             for (name, value) in present(map) {
                 added(
                     schema.field(name),

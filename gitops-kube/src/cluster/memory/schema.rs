@@ -152,12 +152,7 @@ impl Schema {
     }
 
     fn from_openapi(openapi: &Value) -> Self {
-        let text = |key: &str| {
-            openapi
-                .get(key)
-                .and_then(Value::as_str)
-                .unwrap_or_default()
-        };
+        let text = |key: &str| openapi.get(key).and_then(Value::as_str).unwrap_or_default();
         let shape = match (
             text("x-kubernetes-list-type"),
             text("x-kubernetes-map-type"),
@@ -170,8 +165,7 @@ impl Schema {
                     .flatten()
                     .filter_map(Value::as_str)
                     .map(|key| {
-                        let default =
-                            openapi.pointer(&format!("/items/properties/{key}/default"));
+                        let default = openapi.pointer(&format!("/items/properties/{key}/default"));
                         (key.to_owned(), default.cloned())
                     })
                     .collect(),

@@ -1,0 +1,122 @@
+//! The engine on the in-memory cluster.
+
+use std::sync::Arc;
+
+use gitops_core::backend::ResourceAction;
+use gitops_core::manifest::ManifestSet;
+use gitops_kube::cluster::{Cluster, InMemoryCluster};
+use gitops_kube::engine::{ApplySet, Engine, EngineOptions};
+use serde_json::{Value, json};
+
+use crate::{config_map, deployment, get, names, object};
+
+fn manifests(values: impl IntoIterator<Item = Value>) -> ManifestSet {
+    ManifestSet::from_objects(values.into_iter().map(object)).expect("distinct objects")
+}
+
+fn fixture() -> (InMemoryCluster, Engine, ApplySet, EngineOptions) {
+    let cluster = InMemoryCluster::new();
+    let engine = Engine::new(Arc::new(cluster.clone()) as Arc<dyn Cluster>);
+    let set = ApplySet::new("shop", "default").unwrap();
+    let options = EngineOptions {
+        namespace: "default".into(),
+        prune: true,
+        wait: None,
+        ..EngineOptions::default()
+    };
+    (cluster, engine, set, options)
+}
+
+#[tokio::test]
+async fn a_sync_a_second_one_a_change_and_a_prune() {
+    let (cluster, engine, set, options) = fixture();
+    let all = |text: &str| {
+        manifests([
+            config_map("a", json!({"k": text})),
+            config_map("b", json!({"k": "1"})),
+            deployment("web", "example.org/web:1", 2),
+            json!({"apiVersion": "v1", "kind": "Service", "metadata": {"name": "web", "namespace": "default"},
+                "spec": {"selector": {"app": "web"}, "ports": [{"port": 80}]}}),
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s", "namespace": "default"},
+                "stringData": {"k": "v"}}),
+        ])
+    };
+    let report = engine.sync(&set, all("1"), &options).await.unwrap();
+    assert!(report.is_success(), "{:?}", report.failure);
+    assert_eq!(report.count(ResourceAction::Created), 5);
+
+    // The Deployment controller added its revision: one apply that changes nothing may be needed.
+    let report = engine.sync(&set, all("1"), &options).await.unwrap();
+    assert_eq!(report.changed, 0, "{:?}", report.results);
+
+    cluster.reset_requests();
+    let report = engine.sync(&set, all("1"), &options).await.unwrap();
+    assert_eq!(report.count(ResourceAction::Unchanged), 5);
+    assert_eq!(cluster.requests().writes(), 0, "{:?}", cluster.requests());
+
+    let report = engine.sync(&set, all("2"), &options).await.unwrap();
+    assert_eq!(
+        report.count(ResourceAction::Updated),
+        1,
+        "{:?}",
+        report.results
+    );
+
+    let report = engine
+        .sync(
+            &set,
+            manifests([config_map("a", json!({"k": "2"}))]),
+            &options,
+        )
+        .await
+        .unwrap();
+    assert!(report.is_success(), "{:?}", report.failure);
+    assert_eq!(report.count(ResourceAction::Pruned), 4);
+    assert!(names(&cluster, "v1", "Pod", "app=web").await.is_empty());
+    assert!(
+        get(&cluster, "apps/v1", "Deployment", "web")
+            .await
+            .is_none()
+    );
+
+    let report = engine.delete(&set, &options).await.unwrap();
+    assert!(report.is_success(), "{:?}", report.failure);
+    assert!(get(&cluster, "v1", "ConfigMap", "a").await.is_none());
+    assert_eq!(
+        names(&cluster, "v1", "ConfigMap", "").await,
+        ["kube-root-ca.crt"]
+    );
+}
+
+#[tokio::test]
+async fn definitions_and_their_objects_go_together() {
+    let (cluster, engine, set, options) = fixture();
+    let widgets = || {
+        manifests([
+            json!({"apiVersion": "shop.example.org/v1", "kind": "Widget", "metadata": {"name": "w", "namespace": "default"},
+                "spec": {"size": 3}}),
+            crate::api::widgets(),
+        ])
+    };
+    let report = engine.sync(&set, widgets(), &options).await.unwrap();
+    assert!(
+        report.is_success(),
+        "{:?} {:?}",
+        report.failure,
+        report.results
+    );
+    let report = engine.sync(&set, widgets(), &options).await.unwrap();
+    assert_eq!(report.changed, 0, "{:?}", report.results);
+    let report = engine.delete(&set, &options).await.unwrap();
+    assert!(report.is_success(), "{:?}", report.failure);
+    assert!(
+        get(
+            &cluster,
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            "widgets.shop.example.org"
+        )
+        .await
+        .is_none()
+    );
+}
