@@ -10,3 +10,4 @@ mod harness;
 mod install;
 mod kill;
 mod peers;
+mod render;

@@ -115,9 +115,34 @@ fn is_executable(file: &Path) -> bool {
     meta.is_file()
 }
 
+/// The program of the options, else the first of `names` on PATH.
+///
+/// # Errors
+/// `Unavailable`, with how to get it, when there is none.
+pub(super) fn locate(options: &ProgramOptions, names: &[&str], install: &str) -> Result<PathBuf> {
+    match &options.program {
+        Some(program) => locate_given(program, install),
+        None => find(names).ok_or_else(|| missing(&format!("the program {:?}", names[0]), install)),
+    }
+}
+
+/// A program that was named, by its path or by a name to look for on PATH.
+///
+/// # Errors
+/// As [`locate`].
+pub(super) fn locate_given(program: &Path, install: &str) -> Result<PathBuf> {
+    let found = match program.to_str() {
+        Some(name) if !name.contains(std::path::is_separator) => find(&[name]),
+        _ => std::path::absolute(program)
+            .ok()
+            .filter(|program| is_executable(program)),
+    };
+    found.ok_or_else(|| missing(&format!("the program {}", program.display()), install))
+}
+
 /// A program that is not there, with how to get it.
-pub(super) fn missing(what: &str, install: &str) -> Error {
-    Error::unavailable(format!("{what} is not installed or not on PATH: {install}"))
+fn missing(what: &str, install: &str) -> Error {
+    Error::unavailable(format!("{what} is not there: {install}"))
         // It does not appear by itself.
         .with_retryable(false)
 }
@@ -301,7 +326,7 @@ async fn execute(mut command: Command, what: &str, options: &ProgramOptions) -> 
         if error.kind() == std::io::ErrorKind::NotFound {
             missing(
                 &format!("the program {program:?} for {what}"),
-                "install it or correct its path",
+                "it was there a moment ago",
             )
         } else {
             Error::internal(format!("cannot start {program:?} for {what}"))

@@ -47,11 +47,7 @@ impl HelmRenderer {
     }
 
     fn program(&self) -> Result<PathBuf> {
-        self.options
-            .program
-            .clone()
-            .or_else(|| process::find(&["helm"]))
-            .ok_or_else(|| process::missing("helm", INSTALL))
+        process::locate(&self.options, &["helm"], INSTALL)
     }
 }
 

@@ -63,26 +63,19 @@ impl KustomizeRenderer {
     }
 
     fn program(&self, settings: &Kustomize) -> Result<PathBuf> {
-        if !settings.version.is_empty() {
-            return self
-                .versions
-                .get(&settings.version)
-                .cloned()
-                .ok_or_else(|| {
-                    Error::unsupported(
-                        &format!(
-                            "kustomize version {:?}, for which no program was named",
-                            settings.version
-                        ),
-                        "this renderer",
-                    )
-                });
+        if settings.version.is_empty() {
+            return process::locate(&self.options, &["kustomize", "kubectl"], INSTALL);
         }
-        self.options
-            .program
-            .clone()
-            .or_else(|| process::find(&["kustomize", "kubectl"]))
-            .ok_or_else(|| process::missing("kustomize", INSTALL))
+        match self.versions.get(&settings.version) {
+            Some(program) => process::locate_given(program, INSTALL),
+            None => Err(Error::unsupported(
+                &format!(
+                    "kustomize version {:?}, for which no program was named",
+                    settings.version
+                ),
+                "this renderer",
+            )),
+        }
     }
 }
 
@@ -134,7 +127,16 @@ impl Build<'_> {
             return Ok(stdout);
         }
         let message = self.work.clean(stderr.trim());
-        let message = message.strip_prefix("Error: ").unwrap_or(&message);
+        let message: Vec<&str> = message
+            .lines()
+            .filter(|line| !line.starts_with("# Warning: "))
+            .collect();
+        let message = message.join("\n");
+        let message = message.trim_start();
+        let message = ["Error: ", "error: "]
+            .iter()
+            .find_map(|prefix| message.strip_prefix(prefix))
+            .unwrap_or(message);
         Err(Error::invalid(format!(
             "{what} of {} failed: {}",
             shown(&self.request.tree, &self.dir),

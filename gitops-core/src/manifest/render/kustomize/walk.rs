@@ -334,7 +334,7 @@ fn hold(masker: &mut Masker, value: &Value) {
             match yaml::parse_values("", text.as_bytes()) {
                 Ok(documents) => {
                     for document in documents {
-                        masker.add_value(&document.value);
+                        hold_document(masker, &document.value);
                     }
                 }
                 Err(_) => masker.add(text),
@@ -349,6 +349,32 @@ fn hold(masker: &mut Masker, value: &Value) {
                 // They name objects and files, which a message needs.
                 if !matches!(key.as_str(), "path" | "target" | "options") {
                     hold(masker, item);
+                }
+            }
+        }
+        other => masker.add_value(other),
+    }
+}
+
+/// The values of a patch or an object, but not what says where they belong, which a message needs.
+fn hold_document(masker: &mut Masker, value: &Value) {
+    match value {
+        Value::Array(items) => items.iter().for_each(|item| hold_document(masker, item)),
+        // An operation of a JSON patch.
+        Value::Object(map) if map.contains_key("op") => {
+            if let Some(value) = map.get("value") {
+                masker.add_value(value);
+            }
+        }
+        Value::Object(map) => {
+            for (key, value) in map {
+                match (key.as_str(), value) {
+                    ("apiVersion" | "kind", Value::String(_)) => {}
+                    ("metadata", Value::Object(metadata)) => metadata
+                        .iter()
+                        .filter(|(key, _)| !matches!(key.as_str(), "name" | "namespace"))
+                        .for_each(|(_, value)| masker.add_value(value)),
+                    (_, value) => masker.add_value(value),
                 }
             }
         }
