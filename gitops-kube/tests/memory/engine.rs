@@ -1,11 +1,12 @@
 //! The engine on the in-memory cluster.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use gitops_core::backend::ResourceAction;
-use gitops_core::manifest::ManifestSet;
-use gitops_kube::cluster::{Cluster, InMemoryCluster};
-use gitops_kube::engine::{ApplySet, Engine, EngineOptions};
+use gitops_core::manifest::{GroupKind, ManifestSet};
+use gitops_kube::cluster::{Cluster, Fault, FaultAnswer, InMemoryCluster, InMemoryOptions, Verb};
+use gitops_kube::engine::{ApplySet, Engine, EngineOptions, WaitOptions};
 use serde_json::{Value, json};
 
 use crate::{config_map, deployment, get, names, object};
@@ -21,7 +22,10 @@ fn fixture() -> (InMemoryCluster, Engine, ApplySet, EngineOptions) {
     let options = EngineOptions {
         namespace: "default".into(),
         prune: true,
-        wait: None,
+        wait: Some(WaitOptions {
+            timeout: Duration::from_secs(20),
+            ..WaitOptions::default()
+        }),
         ..EngineOptions::default()
     };
     (cluster, engine, set, options)
@@ -44,6 +48,9 @@ async fn a_sync_a_second_one_a_change_and_a_prune() {
     let report = engine.sync(&set, all("1"), &options).await.unwrap();
     assert!(report.is_success(), "{:?}", report.failure);
     assert_eq!(report.count(ResourceAction::Created), 5);
+
+    let web = get(&cluster, "apps/v1", "Deployment", "web").await.unwrap();
+    assert_eq!(web.pointer("/status/readyReplicas"), Some(&json!(2)));
 
     // The Deployment controller added its revision: one apply that changes nothing may be needed.
     let report = engine.sync(&set, all("1"), &options).await.unwrap();
@@ -119,4 +126,90 @@ async fn definitions_and_their_objects_go_together() {
         .await
         .is_none()
     );
+}
+
+#[tokio::test]
+async fn an_image_that_cannot_be_pulled_fails_the_wait_with_its_reason() {
+    let cluster = InMemoryCluster::with_options(InMemoryOptions {
+        unpullable: vec!["example.org/web:bad".into()],
+        ..InMemoryOptions::default()
+    });
+    let engine = Engine::new(Arc::new(cluster.clone()) as Arc<dyn Cluster>);
+    let set = ApplySet::new("shop", "default").unwrap();
+    let options = EngineOptions {
+        namespace: "default".into(),
+        wait: Some(WaitOptions {
+            timeout: Duration::from_millis(500),
+            ..WaitOptions::default()
+        }),
+        ..EngineOptions::default()
+    };
+    let report = engine
+        .sync(
+            &set,
+            manifests([deployment("web", "example.org/web:bad", 1)]),
+            &options,
+        )
+        .await
+        .unwrap();
+    let failure = report.failure.expect("a failure");
+    assert!(
+        failure.contains("ImagePullBackOff") || failure.contains("pull"),
+        "{failure}"
+    );
+}
+
+#[tokio::test]
+async fn a_server_that_stumbles_is_asked_again() {
+    let (cluster, engine, set, options) = fixture();
+    cluster.fail_next(
+        Fault::new(FaultAnswer::TooManyRequests(Duration::from_millis(10)))
+            .on(Verb::Apply)
+            .kind("", "ConfigMap")
+            .name("a"),
+    );
+    cluster.fail_next(
+        Fault::new(FaultAnswer::LostAnswer)
+            .on(Verb::Apply)
+            .name("b"),
+    );
+    cluster.fail_next(Fault::new(FaultAnswer::Internal).on(Verb::List).times(2));
+    let all = manifests([
+        config_map("a", json!({"k": "1"})),
+        config_map("b", json!({"k": "1"})),
+    ]);
+    let report = engine.sync(&set, all, &options).await.unwrap();
+    assert!(
+        report.is_success(),
+        "{:?} {:?}",
+        report.failure,
+        report.results
+    );
+    assert_eq!(
+        names(&cluster, "v1", "ConfigMap", set.selector().as_str()).await,
+        ["a", "b"]
+    );
+}
+
+#[tokio::test]
+async fn lists_per_namespace_do_where_cluster_wide_ones_are_forbidden() {
+    let (cluster, engine, set, options) = fixture();
+    for (group, kind) in [("", "ConfigMap"), ("apps", "Deployment"), ("", "Pod")] {
+        cluster.forbid_cluster_wide(&GroupKind::new(group, kind));
+    }
+    let all = || {
+        manifests([
+            config_map("a", json!({"k": "1"})),
+            deployment("web", "x:1", 1),
+        ])
+    };
+    for _ in 0..2 {
+        let report = engine.sync(&set, all(), &options).await.unwrap();
+        assert!(
+            report.is_success(),
+            "{:?} {:?}",
+            report.failure,
+            report.results
+        );
+    }
 }

@@ -1,8 +1,11 @@
 //! The in-memory cluster.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod api;
 mod engine;
+mod faults;
 mod ownership;
+mod workloads;
 
 use gitops_core::manifest::{GroupVersionKind, Object};
 use gitops_kube::cluster::{

@@ -219,5 +219,6 @@ fn disown(state: &mut State, id: &ObjectId, uid: &str) {
     {
         metadata.remove("ownerReferences");
     }
+    state.note_orphan();
     super::write::internal(state, id, new, "");
 }

@@ -52,6 +52,16 @@ pub(super) struct State {
     /// By how much this cluster's clock is ahead.
     ahead: Duration,
     told: watch::Sender<u64>,
+    /// When controllers first saw something of an object, by its UID.
+    clocks: HashMap<String, Clock>,
+    orphans: bool,
+}
+
+/// What controllers remember about an object.
+struct Clock {
+    begun: Instant,
+    /// What the object was last seen doing, and since when.
+    step: (String, Instant),
 }
 
 /// So many tasks are done at one go; two controllers that undo each other's work must not hang the caller.
@@ -77,15 +87,13 @@ impl State {
             epoch: (now, Timestamp::now()),
             ahead: Duration::ZERO,
             told: watch::Sender::new(1),
+            clocks: HashMap::new(),
+            orphans: false,
         }
     }
 
     pub(super) fn revision(&self) -> u64 {
         self.revision
-    }
-
-    pub(super) fn compacted(&self) -> u64 {
-        self.compacted
     }
 
     /// Wakes whenever something is written.
@@ -197,6 +205,7 @@ impl State {
         self.revision += 1;
         self.index(id, Some(&before), None);
         let uid = text(&before, "/metadata/uid");
+        self.clocks.remove(uid);
         if self.dependents.contains_key(uid) {
             self.schedule(Task::Orphaned(uid.to_owned()), self.soon());
         }
@@ -307,26 +316,46 @@ impl State {
         self.now = self.now.max(now);
     }
 
-    /// The time as objects tell it.
-    pub(super) fn timestamp(&self) -> String {
-        self.timestamp_at(self.now)
+    fn clock(&mut self, uid: &str) -> &mut Clock {
+        let now = self.now;
+        self.clocks.entry(uid.to_owned()).or_insert(Clock {
+            begun: now,
+            step: (String::new(), now),
+        })
     }
 
-    fn timestamp_at(&self, at: Instant) -> String {
+    /// When a controller first looked at an object.
+    pub(super) fn begun(&mut self, uid: &str) -> Instant {
+        self.clock(uid).begun
+    }
+
+    /// Since when an object is at `step`.
+    pub(super) fn since(&mut self, uid: &str, step: &str) -> Instant {
+        let now = self.now;
+        let clock = self.clock(uid);
+        if clock.step.0 != step {
+            clock.step = (step.to_owned(), now);
+        }
+        clock.step.1
+    }
+
+    /// Whether anything was ever left without its owner, so that controllers look for what they may adopt.
+    pub(super) fn has_orphans(&self) -> bool {
+        self.orphans
+    }
+
+    pub(super) fn note_orphan(&mut self) {
+        self.orphans = true;
+    }
+
+    /// The time as objects tell it.
+    pub(super) fn timestamp(&self) -> String {
         let (instant, time) = self.epoch;
-        let seconds = at.saturating_duration_since(instant).as_secs_f64();
+        let seconds = self.now.saturating_duration_since(instant).as_secs_f64();
         let seconds = time.as_millisecond() as f64 / 1000.0 + seconds;
         Timestamp::from_second(seconds as i64)
             .unwrap_or(time)
             .to_string()
-    }
-
-    /// The instant of a time that an object tells; times before the cluster began count as its beginning.
-    pub(super) fn instant(&self, time: &str) -> Option<Instant> {
-        let (instant, epoch) = self.epoch;
-        let time: Timestamp = time.parse().ok()?;
-        let millis = time.as_millisecond() - epoch.as_millisecond();
-        Some(instant + Duration::from_millis(millis.max(0).unsigned_abs()))
     }
 
     /// Random hexadecimal digits.

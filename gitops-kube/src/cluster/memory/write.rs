@@ -154,6 +154,12 @@ pub(super) fn apply(
         metadata.remove("managedFields");
         metadata.retain(|field, value| field != "creationTimestamp" || !value.is_null());
     }
+    // Status is its subresource's alone: here it is neither written nor owned, nor does it conflict.
+    if kind.status
+        && let Some(config) = config.as_object_mut()
+    {
+        config.remove("status");
+    }
     let now = state.timestamp();
     let Some(live) = state.get(id).cloned() else {
         if !text(&config, "/metadata/resourceVersion").is_empty()

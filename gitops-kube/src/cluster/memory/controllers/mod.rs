@@ -1,8 +1,14 @@
 //! The controllers: what happens in a cluster by itself.
 
 mod cluster;
+mod deployment;
+mod job;
+mod owned;
+mod pods;
+mod simple;
+mod stateful;
 
-use gitops_core::manifest::ObjectId;
+use gitops_core::manifest::{GroupKind, ObjectId};
 use serde_json::{Value, json};
 
 use super::delete;
@@ -55,6 +61,20 @@ pub(super) fn changed(
             }
         }
     }
+    if id.group.is_empty() && id.kind == "Node" && before.is_some() != after.is_some() {
+        for kind in [
+            GroupKind::new("apps", "DaemonSet"),
+            GroupKind::new("", "Pod"),
+        ] {
+            let found: Vec<ObjectId> = state
+                .of_kind(&kind, None)
+                .map(|(id, _)| id.clone())
+                .collect();
+            for id in found {
+                state.schedule(Task::Reconcile(id), soon);
+            }
+        }
+    }
     // What changes in a dependent is of interest to its owners.
     for owner in before.into_iter().chain(after).flat_map(owners) {
         if let Some(owner) = state.by_uid(text(owner, "/uid")).cloned() {
@@ -72,7 +92,20 @@ fn wake_terminating(state: &mut State, id: ObjectId) {
 fn is_controlled(id: &ObjectId) -> bool {
     matches!(
         (&*id.group, &*id.kind),
-        ("apiextensions.k8s.io", "CustomResourceDefinition") | ("", "Namespace")
+        ("apiextensions.k8s.io", "CustomResourceDefinition")
+            | (
+                "",
+                "Namespace" | "Pod" | "ReplicationController" | "PersistentVolumeClaim" | "Service"
+            )
+            | (
+                "apps",
+                "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet"
+            )
+            | ("batch", "Job")
+            | ("networking.k8s.io", "Ingress")
+            | ("policy", "PodDisruptionBudget")
+            | ("autoscaling", "HorizontalPodAutoscaler")
+            | ("apiregistration.k8s.io", "APIService")
     )
 }
 
@@ -87,6 +120,19 @@ pub(super) fn reconcile(state: &mut State, id: &ObjectId) {
     match (&*id.group, &*id.kind) {
         ("apiextensions.k8s.io", "CustomResourceDefinition") => cluster::definition(state, id),
         ("", "Namespace") => cluster::namespace(state, id),
+        ("", "Pod") => pods::reconcile(state, id),
+        ("", "ReplicationController") | ("apps", "ReplicaSet") => {
+            deployment::replica_set(state, id);
+        }
+        ("apps", "Deployment") => deployment::deployment(state, id),
+        ("apps", "StatefulSet") => stateful::stateful_set(state, id),
+        ("apps", "DaemonSet") => stateful::daemon_set(state, id),
+        ("batch", "Job") => job::job(state, id),
+        ("", "PersistentVolumeClaim") => simple::claim(state, id),
+        ("", "Service") | ("networking.k8s.io", "Ingress") => simple::address(state, id),
+        ("policy", "PodDisruptionBudget") => simple::disruption_budget(state, id),
+        ("autoscaling", "HorizontalPodAutoscaler") => simple::autoscaler(state, id),
+        ("apiregistration.k8s.io", "APIService") => simple::api_service(state, id),
         _ => {}
     }
 }
@@ -111,11 +157,22 @@ fn condition(status: &mut Value, now: &str, kind: &str, is: &str, reason: &str, 
                 condition["lastTransitionTime"] = now.into();
             }
             condition["status"] = is.into();
-            condition["reason"] = reason.into();
-            condition["message"] = message.into();
         }
-        None => conditions.push(json!({
-            "type": kind, "status": is, "reason": reason, "message": message, "lastTransitionTime": now,
-        })),
+        None => {
+            conditions.push(json!({"type": kind, "status": is, "lastTransitionTime": now}));
+        }
+    }
+    let set = conditions
+        .iter_mut()
+        .find(|condition| condition["type"] == kind)
+        .and_then(Value::as_object_mut);
+    if let Some(set) = set {
+        for (field, value) in [("reason", reason), ("message", message)] {
+            if value.is_empty() {
+                set.remove(field);
+            } else {
+                set.insert(field.to_owned(), value.into());
+            }
+        }
     }
 }
