@@ -2,6 +2,7 @@
 
 mod corpus;
 mod faults;
+mod remote;
 mod settings;
 
 use std::path::{Path, PathBuf};

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use gitops_core::application::{Application, Render, Source, SourceKind};
 use gitops_core::manifest::render::{KUSTOMIZATIONS, RenderRequest, Renderer, Renderers};
-use gitops_core::manifest::{ManifestSet, Tree, check_path};
+use gitops_core::manifest::{ManifestSet, Tree, TreeEntry, check_path};
 use gitops_core::{Error, Result, ResultExt};
 use gitops_git::{GitClient, Repository, Revision};
 
@@ -107,7 +107,7 @@ impl GitSources {
                     || KUSTOMIZATIONS.iter().any(|name| tree.get(name).is_some())
             }
             _ => false,
-        };
+        } || leads_out(&tree);
         if whole && !path.is_empty() {
             tree = read.repository.tree(&read.commit, "").await?;
             inside = path;
@@ -208,6 +208,19 @@ pub(super) fn clean_path(path: &str) -> Result<String> {
     Ok(clean)
 }
 
+/// Whether a link leads out of the path that was read, elsewhere into the repository.
+fn leads_out(tree: &Tree) -> bool {
+    let inside = |target: &str| {
+        target
+            .strip_prefix(&tree.path)
+            .is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    };
+    !tree.path.is_empty()
+        && tree
+            .iter()
+            .any(|(_, entry)| matches!(entry, TreeEntry::Link(target) if !inside(target)))
+}
+
 fn short(commit: &str) -> &str {
     commit.get(..8).unwrap_or(commit)
 }
@@ -224,5 +237,18 @@ mod tests {
         for bad in ["../a", "a/../b", "/etc", "a/.git", "a\\b"] {
             assert!(clean_path(bad).is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn links_out_of_the_path_need_the_whole_repository() {
+        let tree = |path: &str, target: &str| {
+            let mut tree = Tree::new("", path, "");
+            tree.insert("x", TreeEntry::Link(target.into())).unwrap();
+            tree
+        };
+        assert!(!leads_out(&tree("a", "a/y")));
+        assert!(leads_out(&tree("a", "ab/y")));
+        assert!(leads_out(&tree("a", "b")));
+        assert!(!leads_out(&tree("", "b")));
     }
 }

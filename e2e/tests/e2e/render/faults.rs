@@ -283,6 +283,26 @@ async fn no_request_leaves_while_rendering() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_template_that_takes_all_memory_ends_in_an_error() -> Result<()> {
+    let files = Files::new(&[
+        (
+            "web/Chart.yaml",
+            "apiVersion: v2\nname: web\nversion: 1.0.0\n",
+        ),
+        (
+            "web/templates/t.yaml",
+            "a: {{ repeat 2000000000 \"canary\" }}",
+        ),
+    ])?;
+    let error = error(&renderers()?, &files.helm("web", Helm::default())).await;
+    assert_eq!(
+        error.to_string(),
+        "helm template needs more than 2147483648 bytes of memory"
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_template_without_end_is_killed_at_the_deadline() -> Result<()> {
     // A little of helm's language goes a long way.
     let files = Files::new(&[

@@ -142,8 +142,13 @@ fn key(request: &RenderRequest, fingerprint: &str) -> Result<Key> {
         }
     }
     tree(&mut hash, files);
-    count(&mut hash, refs.len());
-    for (name, files) in refs {
+    // Only charts have value files elsewhere, and only settings name them; of a plugin that is not known.
+    let refs_matter = match &source.render {
+        Render::Directory(_) | Render::Kustomize(_) => false,
+        Render::Helm(_) => settings.contains('$'),
+        _ => true,
+    };
+    for (name, files) in refs.iter().filter(|_| refs_matter) {
         field(&mut hash, name.as_bytes());
         tree(&mut hash, files);
     }

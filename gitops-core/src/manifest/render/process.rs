@@ -53,6 +53,9 @@ pub struct ProgramOptions {
     pub deadline: Duration,
     /// How much it may print (32 MiB unless set).
     pub max_output: usize,
+    /// How much memory each of its processes may take, where the system can limit that: on Linux with `prlimit` (util-linux). 2 GiB unless
+    /// set.
+    pub max_memory: u64,
     /// Whether it may use the network.
     pub network: Network,
     /// Environment variables to add. Nothing else is inherited, except, when the network is allowed, PATH, proxies and certificates.
@@ -65,6 +68,7 @@ impl Default for ProgramOptions {
             program: None,
             deadline: Duration::from_secs(90),
             max_output: 32 << 20,
+            max_memory: 2 << 30,
             network: Network::default(),
             env: BTreeMap::new(),
         }
@@ -78,6 +82,7 @@ impl fmt::Debug for ProgramOptions {
             .field("program", &self.program)
             .field("deadline", &self.deadline)
             .field("max_output", &self.max_output)
+            .field("max_memory", &self.max_memory)
             .field("network", &self.network)
             .field("env", &self.env.keys())
             .finish()
@@ -198,31 +203,117 @@ pub(super) struct Finished {
 /// Runs programs.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Runner {
-    /// The command that puts a program into a network namespace of its own, once it is known whether there is one.
-    isolate: Arc<OnceCell<Vec<OsString>>>,
+    sandbox: Arc<OnceCell<Sandbox>>,
 }
 
 impl Runner {
     /// Runs a program to its end. It dies with its children at the deadline, past the output limit, and when the future is dropped.
     pub(super) async fn run(&self, options: &ProgramOptions, run: Run<'_>) -> Result<Finished> {
-        let prefix = if options.network() {
-            &[]
-        } else {
-            self.isolate.get_or_init(probe).await.as_slice()
-        };
-        let mut argv = prefix.iter().cloned();
-        let mut command = match argv.next() {
-            Some(isolate) => {
-                let mut command = Command::new(isolate);
-                command.args(argv).arg(run.program);
-                command
-            }
-            None => Command::new(run.program),
-        };
-        command.args(&run.args).current_dir(run.cwd);
+        let sandbox = self.sandbox.get_or_init(Sandbox::probe).await;
+        let mut argv = sandbox.command(options);
+        argv.push(run.program.into());
+        let mut command = Command::new(&argv[0]);
+        command
+            .args(&argv[1..])
+            .args(&run.args)
+            .current_dir(run.cwd);
         environment(&mut command, options, &run);
-        execute(command, run.what, options).await
+        let finished = execute(command, run.what, options).await?;
+        if !finished.success && is_out_of_memory(&finished.stderr) {
+            return Err(Error::invalid(format!(
+                "{} needs more than {} bytes of memory",
+                run.what, options.max_memory
+            )));
+        }
+        Ok(finished)
     }
+}
+
+/// What Go's runtime says at the limit, before it lists what it was doing.
+fn is_out_of_memory(stderr: &str) -> bool {
+    [
+        "fatal error: runtime: out of memory",
+        "fatal error: runtime: cannot allocate memory",
+        "fatal error: out of memory",
+    ]
+    .iter()
+    .any(|message| stderr.contains(message))
+}
+
+/// What this machine offers to hold a program back.
+#[derive(Debug, Default)]
+struct Sandbox {
+    /// The command that gives it a network namespace with nothing in it; empty where there is none.
+    isolate: Vec<OsString>,
+    /// The command that limits its memory.
+    prlimit: Option<PathBuf>,
+}
+
+impl Sandbox {
+    async fn probe() -> Self {
+        let mut sandbox = Self::default();
+        if !cfg!(target_os = "linux") {
+            return sandbox;
+        }
+        if let Some(unshare) = find(&["unshare"]) {
+            // A user namespace makes it possible without privileges; root may be able to do without.
+            for flags in [&["--user", "--map-current-user", "--net"][..], &["--net"]] {
+                if works(&unshare, flags).await {
+                    sandbox.isolate.push(unshare.into_os_string());
+                    sandbox
+                        .isolate
+                        .extend(flags.iter().chain(&["--"]).map(OsString::from));
+                    break;
+                }
+            }
+        }
+        if let Some(prlimit) = find(&["prlimit"])
+            && works(&prlimit, &["--data=1073741824:1073741824"]).await
+        {
+            sandbox.prlimit = Some(prlimit);
+        }
+        if sandbox.isolate.is_empty() || sandbox.prlimit.is_none() {
+            tracing::debug!(
+                network_namespaces = !sandbox.isolate.is_empty(),
+                memory_limits = sandbox.prlimit.is_some(),
+                "this machine cannot hold rendering programs back in every way"
+            );
+        }
+        sandbox
+    }
+
+    /// What stands before the program.
+    fn command(&self, options: &ProgramOptions) -> Vec<OsString> {
+        let mut argv = Vec::new();
+        if let Some(prlimit) = &self.prlimit {
+            let limit = options.max_memory;
+            argv.extend([
+                prlimit.clone().into_os_string(),
+                format!("--data={limit}:{limit}").into(),
+                "--".into(),
+            ]);
+        }
+        if !options.network() {
+            argv.extend(self.isolate.iter().cloned());
+        }
+        argv
+    }
+}
+
+/// Whether `wrapper` can run a program under these flags: itself, to show its version.
+async fn works(wrapper: &Path, flags: &[&str]) -> bool {
+    let tried = Command::new(wrapper)
+        .args(flags)
+        .arg("--")
+        .arg(wrapper)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .kill_on_drop(true)
+        .status();
+    let tried = tokio::time::timeout(Duration::from_secs(5), tried).await;
+    matches!(tried, Ok(Ok(status)) if status.success())
 }
 
 fn environment(command: &mut Command, options: &ProgramOptions, run: &Run<'_>) {
@@ -255,41 +346,6 @@ fn environment(command: &mut Command, options: &ProgramOptions, run: &Run<'_>) {
         }
     }
     command.envs(&run.env).envs(&options.env);
-}
-
-/// The command that gives a program a network namespace with nothing in it; empty where there is none.
-async fn probe() -> Vec<OsString> {
-    if !cfg!(target_os = "linux") {
-        return Vec::new();
-    }
-    let Some(unshare) = find(&["unshare"]) else {
-        return Vec::new();
-    };
-    // A user namespace makes it possible without privileges; root may be able to do without.
-    for flags in [&["--user", "--map-current-user", "--net"][..], &["--net"]] {
-        let tried = Command::new(&unshare)
-            .args(flags)
-            .arg("--")
-            .arg(&unshare)
-            .arg("--version")
-            .stdin(Stdio::null())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .kill_on_drop(true)
-            .status();
-        if let Ok(Ok(status)) = tokio::time::timeout(Duration::from_secs(5), tried).await
-            && status.success()
-        {
-            let mut command = vec![unshare.into_os_string()];
-            command.extend(flags.iter().map(OsString::from));
-            command.push("--".into());
-            return command;
-        }
-    }
-    tracing::debug!(
-        "no network namespaces here; rendering relies on its other means against network access"
-    );
-    Vec::new()
 }
 
 /// Kills the whole process group when dropped before its leader was waited for.
@@ -482,7 +538,7 @@ mod tests {
 
     #[tokio::test]
     async fn the_network_is_out_of_reach_where_namespaces_are() {
-        if probe().await.is_empty() {
+        if Sandbox::probe().await.isolate.is_empty() {
             eprintln!("no network namespaces on this machine");
             return;
         }
@@ -492,25 +548,29 @@ mod tests {
         assert_eq!(devices(inside.stdout), 1, "only lo, and down");
     }
 
-    #[tokio::test]
-    async fn a_missing_program_is_named_and_not_tried_again() {
-        let dir = tempfile::tempdir().unwrap();
-        let run = Run {
-            program: Path::new("/nowhere/kustomize"),
-            args: Vec::new(),
-            cwd: dir.path(),
-            home: dir.path(),
-            env: BTreeMap::new(),
-            what: "kustomize build",
-        };
-        let options = ProgramOptions {
-            network: Network::Allowed,
-            ..ProgramOptions::default()
-        };
-        let error = Runner::default().run(&options, run).await.unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::Unavailable);
-        assert!(!error.is_retryable());
-        assert!(error.to_string().contains("/nowhere/kustomize"), "{error}");
+    #[test]
+    fn a_missing_program_is_named_and_not_tried_again() {
+        for program in ["/nowhere/kustomize", "no-such-program", "/etc/passwd"] {
+            let options = ProgramOptions {
+                program: Some(program.into()),
+                ..ProgramOptions::default()
+            };
+            let error = locate(&options, &["sh"], "install it").unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unavailable);
+            assert!(!error.is_retryable());
+            let text = error.to_string();
+            assert!(
+                text.contains(program) && text.contains("install it"),
+                "{text}"
+            );
+        }
+        let error = locate(
+            &ProgramOptions::default(),
+            &["no-such-program"],
+            "install it",
+        );
+        assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
+        assert!(locate_given(Path::new("sh"), "").is_ok());
     }
 
     #[test]

@@ -75,7 +75,7 @@ impl Masker {
         let mut forms: Vec<String> = forms.into_iter().collect();
         // The longest first: one may hold another.
         forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
-        let mut masked = message.to_owned();
+        let mut masked = without_users(message);
         for form in forms {
             if masked.contains(&form) {
                 masked = masked.replace(&form, MASK);
@@ -83,6 +83,28 @@ impl Masker {
         }
         masked
     }
+}
+
+/// The message with user names and passwords taken out of the URLs in it.
+fn without_users(message: &str) -> String {
+    let mut out = String::with_capacity(message.len());
+    let mut rest = message;
+    while let Some(at) = rest.find("://") {
+        let (before, after) = rest.split_at(at + 3);
+        out.push_str(before);
+        let end = after
+            .find(|c: char| c.is_whitespace() || matches!(c, '/' | '?' | '#' | '"' | '\'' | '`'))
+            .unwrap_or(after.len());
+        rest = match after[..end].rfind('@') {
+            Some(user) => {
+                out.push_str(MASK);
+                &after[user..]
+            }
+            None => after,
+        };
+    }
+    out.push_str(rest);
+    out
 }
 
 /// A program's message, shortened: its beginning, which names the place, and its end, which gives the reason.
@@ -128,6 +150,15 @@ mod tests {
         masker.add("canary");
         masker.keep_what_is_in("type: ClusterIP");
         assert_eq!(masker.mask("ClusterIP canary"), "ClusterIP *****");
+    }
+
+    #[test]
+    fn urls_lose_their_users() {
+        let message = "get \"https://me:canary@h/x\": dial http://h:80/a@b, git::ssh://canary@h";
+        assert_eq!(
+            Masker::default().mask(message),
+            "get \"https://*****@h/x\": dial http://h:80/a@b, git::ssh://*****@h"
+        );
     }
 
     #[test]

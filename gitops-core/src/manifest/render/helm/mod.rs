@@ -170,6 +170,9 @@ impl Template<'_> {
 impl Renderer for HelmRenderer {
     async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
         let settings = settings(request);
+        if settings.version.trim_start_matches('v').starts_with('2') {
+            return Err(Error::unsupported("charts for helm 2", "this renderer"));
+        }
         let program = self.program()?;
         let network = self.options.network();
         let chart = Chart::open(&request.tree, &request.path)?;
