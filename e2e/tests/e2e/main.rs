@@ -9,5 +9,6 @@ mod faults;
 mod harness;
 mod install;
 mod kill;
+mod noop;
 mod peers;
 mod render;
