@@ -11,4 +11,5 @@ mod install;
 mod kill;
 mod noop;
 mod peers;
+mod quickstart;
 mod render;
