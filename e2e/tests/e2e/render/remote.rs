@@ -50,8 +50,8 @@ const BASE: &[(&str, &str)] = &[
 #[tokio::test(flavor = "multi_thread")]
 async fn sources_of_a_forge_are_rendered_once() -> Result<()> {
     let gitea = e2e::gitea().await?;
-    let code = public(&gitea, "render-code", BASE).await?;
-    let config = public(&gitea, "render-config", &[("envs/eu.yaml", "from: eu\n")]).await?;
+    let code = public(gitea, "render-code", BASE).await?;
+    let config = public(gitea, "render-config", &[("envs/eu.yaml", "from: eu\n")]).await?;
     let git = GitClient::new(RepositoryOptions::default())?;
     let renderers = renderers()?;
     let sources = GitSources::new(git, renderers.clone());
@@ -96,13 +96,35 @@ async fn sources_of_a_forge_are_rendered_once() -> Result<()> {
         ["prod-map base", "shop-web moved"]
     );
     assert_eq!((cache.hits(), cache.misses()), (3, 3));
+    // One elsewhere in the repository concerns neither.
+    gitea
+        .commit(&code, "Add", &[("README.md", "Hello")])
+        .await?;
+    let last = sources.render(&app, &[]).await?;
+    assert_ne!(last.revisions[0], first.revisions[0]);
+    assert_eq!((cache.hits(), cache.misses()), (5, 3));
+    gitea
+        .commit(
+            &code,
+            "Change",
+            &[(
+                "base/map.yaml",
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: map}\ndata: {from: changed}\n",
+            )],
+        )
+        .await?;
+    assert_eq!(
+        froms(&sources.render(&app, &[]).await?),
+        ["prod-map changed", "shop-web moved"]
+    );
+    assert_eq!((cache.hits(), cache.misses()), (6, 4));
     Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_overlay_is_synced_to_a_cluster() -> Result<()> {
     let gitea = e2e::gitea().await?;
-    let code = public(&gitea, "render-sync", BASE).await?;
+    let code = public(gitea, "render-sync", BASE).await?;
     let cluster = e2e::cluster().await?;
     let namespace = cluster.namespace("render-sync").await?;
     let engine = Engine::new(Arc::new(KubeCluster::new(cluster.client().await?)));
@@ -144,7 +166,7 @@ async fn an_overlay_is_synced_to_a_cluster() -> Result<()> {
 #[tokio::test(flavor = "multi_thread")]
 async fn remote_bases_and_values_are_fetched_when_allowed() -> Result<()> {
     let gitea = e2e::gitea().await?;
-    let code = public(&gitea, "render-remote", BASE).await?;
+    let code = public(gitea, "render-remote", BASE).await?;
     let private = gitea.repository("render-private").await?;
     gitea.commit(&private, "Begin", BASE).await?;
     let allowed = |program: &str| -> Result<ProgramOptions> {
@@ -168,7 +190,7 @@ async fn remote_bases_and_values_are_fetched_when_allowed() -> Result<()> {
         ["x-map"]
     );
     // What may change without us knowing is not kept.
-    assert_eq!(kustomize.fingerprint(&request), None);
+    assert!(kustomize.fingerprint(&request).is_none());
     // A wrong password is not repeated.
     let wrong = private.http_url.replace("://", "://someone:canary@");
     let error = kustomize

@@ -9,6 +9,7 @@
 
 mod build_env;
 mod cache;
+mod fingerprint;
 mod helm;
 mod kustomize;
 mod overrides;
@@ -26,6 +27,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::cache::RenderCache;
+pub use self::fingerprint::Fingerprint;
 pub use self::helm::HelmRenderer;
 pub use self::kustomize::KustomizeRenderer;
 pub use self::plain::Plain;
@@ -94,9 +96,9 @@ pub trait Renderer: Send + Sync {
     /// `InvalidInput` for what cannot be rendered; `Unavailable` when a program that is needed is not installed; `Timeout`.
     async fn render(&self, request: &RenderRequest) -> Result<ManifestSet>;
 
-    /// What besides the request decides the result, such as a program's version and the options that it is run with: results are cached
-    /// under it. `None`, as unless implemented, means that results must not be cached.
-    fn fingerprint(&self, request: &RenderRequest) -> Option<String> {
+    /// A digest of everything that decides the result, under which it is cached: see [`Fingerprint`]. `None`, as unless implemented, means
+    /// that results must not be cached.
+    fn fingerprint(&self, request: &RenderRequest) -> Option<Fingerprint> {
         let _ = request;
         None
     }
@@ -111,7 +113,7 @@ macro_rules! forward {
                 (**self).render(request).await
             }
 
-            fn fingerprint(&self, request: &RenderRequest) -> Option<String> {
+            fn fingerprint(&self, request: &RenderRequest) -> Option<Fingerprint> {
                 (**self).fingerprint(request)
             }
         }

@@ -1,5 +1,7 @@
 //! Paths inside a tree, links followed, none climbing out.
 
+use std::collections::BTreeSet;
+
 use crate::error::{Error, Result};
 use crate::manifest::{Tree, TreeEntry};
 
@@ -110,6 +112,41 @@ pub(super) fn resolve(tree: &Tree, path: &str) -> Result<Option<Place>> {
         }
     }
     Ok(Some(Place::Directory(at)))
+}
+
+/// What is at a path, and below it.
+pub(super) fn at_and_below<'t>(
+    tree: &'t Tree,
+    path: &'t str,
+) -> impl Iterator<Item = (&'t str, &'t TreeEntry)> {
+    let own = tree.get(path).map(|entry| (path, entry));
+    own.into_iter().chain(tree.below(path))
+}
+
+/// Paths, those that links at and below them lead to, and links that stand in their way.
+pub(super) fn closure(tree: &Tree, paths: BTreeSet<String>) -> BTreeSet<String> {
+    let mut all = BTreeSet::new();
+    let mut queue: Vec<String> = paths.into_iter().collect();
+    while let Some(path) = queue.pop() {
+        if !all.insert(path.clone()) {
+            continue;
+        }
+        for (_, entry) in at_and_below(tree, &path) {
+            if let TreeEntry::Link(target) = entry
+                && let Some(target) = link_target(tree, target)
+            {
+                queue.push(target.to_owned());
+            }
+        }
+        let mut above = parent(&path);
+        while !above.is_empty() {
+            if matches!(tree.get(above), Some(TreeEntry::Link(_))) {
+                queue.push(above.to_owned());
+            }
+            above = parent(above);
+        }
+    }
+    all
 }
 
 /// The bytes of the file at `path`, links followed; `None` when there is no file.

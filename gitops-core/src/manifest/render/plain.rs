@@ -7,7 +7,7 @@ use globset::{GlobBuilder, GlobMatcher};
 
 use super::overrides::is_override;
 use super::paths::{self, shown};
-use super::{RenderRequest, Renderer};
+use super::{Fingerprint, RenderRequest, Renderer};
 use crate::application::{Directory, Render};
 use crate::error::{Error, Result};
 use crate::manifest::{ManifestSet, Tree, TreeEntry, yaml};
@@ -28,28 +28,37 @@ pub struct Plain;
 #[async_trait]
 impl Renderer for Plain {
     async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
-        let settings = match &request.source.render {
-            Render::Directory(directory) => directory.clone(),
-            _ => Directory::default(),
-        };
-        let filter = Filter::new(&settings)?;
-        let mut set = ManifestSet::new();
-        for file in files(&request.tree, &request.path, &filter)? {
-            let bytes = read(&request.tree, &file)?;
-            if is_skipped(bytes) {
-                continue;
-            }
-            // Errors and positions name the file as the repository has it.
-            for object in yaml::parse(&shown(&request.tree, &file), bytes)? {
-                set.insert(object)?;
-            }
-        }
-        Ok(set)
+        // The files share their bytes: this clones names only. Reading a thousand objects takes longer than an async task may.
+        let request = request.clone();
+        tokio::task::spawn_blocking(move || read_all(&request))
+            .await
+            .map_err(|error| Error::internal("reading manifests stopped").with_source(error))?
     }
 
-    fn fingerprint(&self, _: &RenderRequest) -> Option<String> {
-        Some("plain".to_owned())
+    fn fingerprint(&self, request: &RenderRequest) -> Option<Fingerprint> {
+        let paths = BTreeSet::from([request.path.clone()]);
+        Some(Fingerprint::new("plain", request)?.paths(&request.tree, paths))
     }
+}
+
+fn read_all(request: &RenderRequest) -> Result<ManifestSet> {
+    let settings = match &request.source.render {
+        Render::Directory(directory) => directory.clone(),
+        _ => Directory::default(),
+    };
+    let filter = Filter::new(&settings)?;
+    let mut set = ManifestSet::new();
+    for file in files(&request.tree, &request.path, &filter)? {
+        let bytes = read(&request.tree, &file)?;
+        if is_skipped(bytes) {
+            continue;
+        }
+        // Errors and positions name the file as the repository has it.
+        for object in yaml::parse(&shown(&request.tree, &file), bytes)? {
+            set.insert(object)?;
+        }
+    }
+    Ok(set)
 }
 
 /// A glob of Argo CD's, which knows no separators: there `**` is `*`, while for our library `**/x` would match `x` as well.

@@ -93,6 +93,21 @@ impl ProgramOptions {
     pub(super) fn network(&self) -> bool {
         self.network == Network::Allowed
     }
+
+    /// Runs all of a rendering, which may start several programs, within the deadline.
+    pub(super) async fn in_time<T>(
+        &self,
+        what: &str,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<T> {
+        match tokio::time::timeout(self.deadline, work).await {
+            Ok(done) => done,
+            Err(_) => Err(Error::timeout(format!(
+                "{what} took longer than {:?}",
+                self.deadline
+            ))),
+        }
+    }
 }
 
 /// The first of `names` that is on PATH.
@@ -118,6 +133,15 @@ fn is_executable(file: &Path) -> bool {
     }
     #[cfg(not(unix))]
     meta.is_file()
+}
+
+/// Does work that takes longer than an async task may.
+pub(super) async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("reading what was rendered stopped").with_source(error))?
 }
 
 /// The program of the options, else the first of `names` on PATH.

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use super::{
-    HelmRenderer, KustomizeRenderer, Plain, RenderCache, RenderRequest, Renderer, overrides,
+    Fingerprint, HelmRenderer, KustomizeRenderer, Plain, RenderCache, RenderRequest, Renderer,
+    overrides,
 };
 use crate::application::{Plugin, Render};
 use crate::error::{Error, Result};
@@ -146,14 +147,14 @@ impl Renderer for Renderers {
         match (&self.cache, renderer.fingerprint(request)) {
             (Some(cache), Some(fingerprint)) => {
                 cache
-                    .get_or_render(request, &fingerprint, renderer.render(request))
+                    .get_or_render(fingerprint, renderer.render(request))
                     .await
             }
             _ => renderer.render(request).await,
         }
     }
 
-    fn fingerprint(&self, request: &RenderRequest) -> Option<String> {
+    fn fingerprint(&self, request: &RenderRequest) -> Option<Fingerprint> {
         let request = self.settle(request).ok()?;
         self.pick(&request.source.render)
             .ok()?
@@ -186,8 +187,11 @@ mod tests {
             ManifestSet::from_objects([Object::new(object, None)?])
         }
 
-        fn fingerprint(&self, request: &RenderRequest) -> Option<String> {
-            (request.namespace != "uncached").then(|| "1".to_owned())
+        fn fingerprint(&self, request: &RenderRequest) -> Option<Fingerprint> {
+            match request.namespace.as_str() {
+                "uncached" => None,
+                _ => Fingerprint::new("1", request).map(|new| new.tree(&request.tree)),
+            }
         }
     }
 

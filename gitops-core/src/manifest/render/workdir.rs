@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::paths::{link_target, parent};
+use super::paths::{at_and_below, closure, link_target, parent};
 use crate::error::{Error, Result};
 use crate::manifest::{Tree, TreeEntry};
 
@@ -114,45 +114,14 @@ fn write(path: &Path, bytes: &[u8], executable: bool) -> Result<()> {
         .map_err(failed("write a file"))
 }
 
-/// The directories, and those that links in them lead to.
-fn closure(tree: &Tree, directories: BTreeSet<String>) -> BTreeSet<String> {
-    let mut all = BTreeSet::new();
-    let mut queue: Vec<String> = directories.into_iter().collect();
-    while let Some(directory) = queue.pop() {
-        if !all.insert(directory.clone()) {
-            continue;
-        }
-        let own = tree
-            .get(&directory)
-            .map(|entry| (directory.as_str(), entry));
-        for (_, entry) in own.into_iter().chain(tree.below(&directory)) {
-            if let TreeEntry::Link(target) = entry
-                && let Some(target) = link_target(tree, target)
-            {
-                queue.push(target.to_owned());
-            }
-        }
-        // The directory itself may be reached through links.
-        let mut above = parent(&directory);
-        while !above.is_empty() {
-            if matches!(tree.get(above), Some(TreeEntry::Link(_))) {
-                queue.push(above.to_owned());
-            }
-            above = parent(above);
-        }
-    }
-    all
-}
-
 fn copy(tree: &Tree, directories: BTreeSet<String>, to: &Path) -> Result<()> {
     let mut links = Vec::new();
     let mut made = BTreeSet::new();
     let mut done = BTreeSet::new();
     let directories = closure(tree, directories);
     for directory in &directories {
-        let own = tree.get(directory).map(|entry| (directory.as_str(), entry));
         std::fs::create_dir_all(to.join(parent(directory))).map_err(failed("make a directory"))?;
-        for (path, entry) in own.into_iter().chain(tree.below(directory)) {
+        for (path, entry) in at_and_below(tree, directory) {
             if !done.insert(path) {
                 continue;
             }

@@ -15,9 +15,15 @@ pub(super) struct Chart<'t> {
     pub(super) tree: &'t Tree,
     /// Its directory in the tree.
     pub(super) dir: String,
-    /// Its name, which begins the template names in helm's messages.
-    pub(super) name: String,
+    name: String,
     dependencies: Vec<Dependency>,
+}
+
+/// A chart's name, with which helm's names for its templates begin, and its place in the repository.
+#[derive(Clone, Debug)]
+pub(super) struct Names {
+    pub(super) chart: String,
+    pub(super) place: String,
 }
 
 struct Dependency {
@@ -49,13 +55,28 @@ impl<'t> Chart<'t> {
         })
     }
 
+    /// The directories that helm needs.
+    pub(super) fn directories(&self) -> Result<BTreeSet<String>> {
+        let mut directories = self.local_dependencies()?;
+        directories.insert(self.dir.clone());
+        Ok(directories)
+    }
+
+    /// What helm's messages are read with.
+    pub(super) fn names(&self) -> Names {
+        Names {
+            chart: self.name.clone(),
+            place: self.place(),
+        }
+    }
+
     /// Where it is, for messages.
     pub(super) fn place(&self) -> String {
         place(self.tree, &self.dir)
     }
 
     /// The directories of other charts in the tree that it depends on, and those that they depend on.
-    pub(super) fn local_dependencies(&self) -> Result<BTreeSet<String>> {
+    fn local_dependencies(&self) -> Result<BTreeSet<String>> {
         let mut found = BTreeSet::new();
         let mut queue = vec![(self.dir.clone(), local(&self.dependencies))];
         while let Some((dir, wanted)) = queue.pop() {

@@ -4,7 +4,6 @@ mod chart;
 mod output;
 mod values;
 
-use std::collections::BTreeSet;
 use std::ffi::OsString;
 use std::path::PathBuf;
 
@@ -15,7 +14,7 @@ use self::values::Inputs;
 use super::paths::shown;
 use super::process::{self, Finished, Network, ProgramOptions, Run, Runner};
 use super::workdir::WorkDir;
-use super::{RenderRequest, Renderer, build_env};
+use super::{Fingerprint, RenderRequest, Renderer, build_env};
 use crate::application::{Helm, Render};
 use crate::error::{Error, Result};
 use crate::manifest::{ManifestSet, Tree};
@@ -96,7 +95,7 @@ impl Template<'_> {
         let mut masker = self.inputs.masker();
         self.chart.hold_defaults(&mut masker);
         masker.keep_what_is_in(&self.chart.public());
-        output::failure(what, &self.chart, &message, &masker)
+        output::failure(what, &self.chart.names(), &message, &masker)
     }
 
     fn args(&self, settings: &Helm) -> Vec<OsString> {
@@ -166,9 +165,8 @@ impl Template<'_> {
     }
 }
 
-#[async_trait]
-impl Renderer for HelmRenderer {
-    async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
+impl HelmRenderer {
+    async fn run(&self, request: &RenderRequest) -> Result<ManifestSet> {
         let settings = settings(request);
         if settings.version.trim_start_matches('v').starts_with('2') {
             return Err(Error::unsupported("charts for helm 2", "this renderer"));
@@ -177,9 +175,7 @@ impl Renderer for HelmRenderer {
         let network = self.options.network();
         let chart = Chart::open(&request.tree, &request.path)?;
         chart.check_schemas(network)?;
-        let mut directories = BTreeSet::from([chart.dir.clone()]);
-        directories.extend(chart.local_dependencies()?);
-        let mut work = WorkDir::new(&request.tree, &directories).await?;
+        let mut work = WorkDir::new(&request.tree, &chart.directories()?).await?;
         let inputs = Inputs::collect(request, &settings, &chart.dir, network, &mut work)?;
         let template = Template {
             renderer: self,
@@ -190,25 +186,35 @@ impl Renderer for HelmRenderer {
             inputs,
         };
         let output = template.template(&settings).await?;
-        let objects = output::parse(&template.chart, &output).map_err(|error| {
-            // What is wrong with an object may be a value.
-            Error::new(
-                error.kind(),
-                template.inputs.masker().mask(&error.to_string()),
-            )
-        })?;
-        ManifestSet::from_objects(objects)
+        let names = template.chart.names();
+        process::off_thread(move || ManifestSet::from_objects(output::parse(&names, &output)?))
+            .await
+            .map_err(|error| {
+                // What is wrong with an object may be a value.
+                let message = template.inputs.masker().mask(&error.to_string());
+                Error::new(error.kind(), message)
+            })
+    }
+}
+
+#[async_trait]
+impl Renderer for HelmRenderer {
+    async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
+        self.options
+            .in_time("rendering a chart", self.run(request))
+            .await
     }
 
-    fn fingerprint(&self, _: &RenderRequest) -> Option<String> {
+    fn fingerprint(&self, request: &RenderRequest) -> Option<Fingerprint> {
         if self.options.network != Network::Denied {
             return None;
         }
-        let program = process::identity(&self.program().ok()?)?;
-        Some(format!(
-            "helm\n{program}\n{}",
-            process::env_digest(&self.options)
-        ))
+        let chart = Chart::open(&request.tree, &request.path).ok()?;
+        let print = Fingerprint::new("helm", request)?
+            .text(&process::identity(&self.program().ok()?)?)
+            .text(&process::env_digest(&self.options))
+            .paths(&request.tree, chart.directories().ok()?);
+        values::fingerprint(print, request, &settings(request), &chart.dir)
     }
 }
 

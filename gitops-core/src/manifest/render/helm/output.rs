@@ -2,7 +2,7 @@
 
 use super::super::paths::join;
 use super::super::redact::{Masker, shorten};
-use super::chart::Chart;
+use super::chart::Names;
 use crate::error::{Error, Result};
 use crate::manifest::{Object, yaml};
 
@@ -16,19 +16,19 @@ pub(super) fn misses_dependencies(stderr: &str) -> bool {
 }
 
 /// The objects, each with the template that it comes from; lines count from the beginning of what that template printed.
-pub(super) fn parse(chart: &Chart<'_>, output: &[u8]) -> Result<Vec<Object>> {
+pub(super) fn parse(names: &Names, output: &[u8]) -> Result<Vec<Object>> {
     let text = std::str::from_utf8(output).map_err(|error| {
         Error::invalid(format!(
             "helm printed what is not UTF-8 for {}",
-            chart.place()
+            names.place.clone()
         ))
         .with_source(error)
     })?;
     let mut objects = Vec::new();
     for (source, document) in split(text) {
         let file = match source {
-            Some(source) => format!("{} (rendered)", location(chart, source)),
-            None => format!("{} (rendered)", chart.place()),
+            Some(source) => format!("{} (rendered)", location(names, source)),
+            None => format!("{} (rendered)", names.place.clone()),
         };
         objects.extend(yaml::parse(&file, document.as_bytes())?);
     }
@@ -57,21 +57,19 @@ fn split(text: &str) -> Vec<(Option<&str>, &str)> {
 }
 
 /// A template as helm names it, `CHART/templates/x.yaml`, as the repository has it.
-fn location(chart: &Chart<'_>, source: &str) -> String {
+fn location(names: &Names, source: &str) -> String {
     match source
-        .strip_prefix(&chart.name)
+        .strip_prefix(&names.chart)
         .and_then(|rest| rest.strip_prefix('/'))
     {
-        Some(inner) => {
-            let path = join(&chart.tree.path, &join(&chart.dir, inner));
-            path.trim_start_matches('/').to_owned()
-        }
+        Some(inner) if names.place == "." => inner.to_owned(),
+        Some(inner) => join(&names.place, inner),
         None => source.to_owned(),
     }
 }
 
 /// The error of a run that failed: where, what, and no value that was given.
-pub(super) fn failure(what: &str, chart: &Chart<'_>, message: &str, masker: &Masker) -> Error {
+pub(super) fn failure(what: &str, names: &Names, message: &str, masker: &Masker) -> Error {
     let message = message
         .split("\n\nUse --debug flag")
         .next()
@@ -88,7 +86,7 @@ pub(super) fn failure(what: &str, chart: &Chart<'_>, message: &str, masker: &Mas
         .strip_prefix("INSTALLATION FAILED: ")
         .unwrap_or(message);
     // Found before values are taken out: one of them may be in a file's name.
-    let place = find_location(chart, message).unwrap_or_else(|| chart.place());
+    let place = find_location(names, message).unwrap_or_else(|| names.place.clone());
     Error::invalid(format!(
         "{place}: {what} failed: {}",
         shorten(&masker.mask(message))
@@ -96,11 +94,11 @@ pub(super) fn failure(what: &str, chart: &Chart<'_>, message: &str, masker: &Mas
 }
 
 /// The first template, with line and column, that a message names.
-fn find_location(chart: &Chart<'_>, message: &str) -> Option<String> {
-    if chart.name.is_empty() {
+fn find_location(names: &Names, message: &str) -> Option<String> {
+    if names.chart.is_empty() {
         return None;
     }
-    let start = format!("{}/", chart.name);
+    let start = format!("{}/", names.chart);
     for (at, _) in message.match_indices(&start) {
         let before = message[..at].chars().next_back();
         if before.is_some_and(|c| !c.is_whitespace() && !matches!(c, '(' | '"' | '\'' | '<')) {
@@ -112,7 +110,7 @@ fn find_location(chart: &Chart<'_>, message: &str) -> Option<String> {
             .unwrap_or(rest.len());
         let found = rest[..end].trim_end_matches([':', ',']);
         if found.contains("templates/") || found.contains("crds/") {
-            return Some(location(chart, found));
+            return Some(location(names, found));
         }
     }
     None
@@ -120,6 +118,7 @@ fn find_location(chart: &Chart<'_>, message: &str) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
+    use super::super::chart::Chart;
     use super::*;
     use crate::manifest::{Tree, TreeEntry};
 
@@ -136,7 +135,7 @@ mod tests {
     #[test]
     fn objects_know_their_template() {
         let tree = tree();
-        let chart = Chart::open(&tree, "charts/web").unwrap();
+        let chart = Chart::open(&tree, "charts/web").unwrap().names();
         let output = "---\n# Source: web-app/crds/a.yaml\napiVersion: v1\nkind: A\nmetadata: {name: a}\n---\napiVersion: v1\nkind: A\nmetadata: {name: b}\n\
                       ---\n# Source: web-app/charts/sub/templates/c.yaml\napiVersion: v1\nkind: A\nmetadata: {name: c}\ntext: |\n  ---\n  # Source: not\n\
                       ---\n# Source: web-app/templates/empty.yaml\n";
@@ -158,7 +157,7 @@ mod tests {
     #[test]
     fn failures_name_the_template() {
         let tree = tree();
-        let chart = Chart::open(&tree, "charts/web").unwrap();
+        let chart = Chart::open(&tree, "charts/web").unwrap().names();
         let mut masker = Masker::default();
         masker.add("hunter2");
         for (message, says) in [

@@ -9,7 +9,7 @@ use serde_json::Value;
 use super::super::paths::{self, join_inside, shown};
 use super::super::redact::Masker;
 use super::super::workdir::WorkDir;
-use super::super::{RenderRequest, build_env};
+use super::super::{Fingerprint, RenderRequest, build_env};
 use crate::application::{Helm, HelmParameter};
 use crate::error::{Error, Result};
 use crate::manifest::{Tree, yaml};
@@ -200,6 +200,38 @@ impl Inputs {
         self.values.iter().for_each(|value| masker.add_value(value));
         masker
     }
+}
+
+/// Adds what settings name: the files, and the parameters with variables put in for their names.
+pub(super) fn fingerprint(
+    mut print: Fingerprint,
+    request: &RenderRequest,
+    settings: &Helm,
+    dir: &str,
+) -> Option<Fingerprint> {
+    let env = build_env::variables(request);
+    let finder = Finder {
+        request,
+        dir,
+        env: &env,
+        network: false,
+    };
+    let files = settings
+        .file_parameters
+        .iter()
+        .map(|parameter| &parameter.path);
+    for name in settings.value_files.iter().chain(files) {
+        print = match finder.find("file", name).ok()? {
+            Found::Bytes(bytes) => print.text("file").bytes(bytes),
+            Found::Missing => print.text("missing"),
+            Found::Url(_) => return None,
+        };
+    }
+    let values = settings
+        .parameters
+        .iter()
+        .map(|parameter| build_env::substitute(&parameter.value, &env));
+    Some(values.fold(print, |print, value| print.text(&value)))
 }
 
 /// A private file, as [`WorkDir::clean`] leaves it.

@@ -5,7 +5,7 @@ use std::ffi::OsString;
 use serde_json::{Map, Value};
 
 use super::super::paths::{self, join_inside, shown};
-use super::super::{KUSTOMIZATIONS, build_env};
+use super::super::{KUSTOMIZATIONS, RenderRequest, build_env};
 use super::walk::Walk;
 use super::{Build, is_kubectl};
 use crate::application::{Kustomize, KustomizeReplica};
@@ -45,7 +45,7 @@ pub(super) fn patches(settings: &Kustomize, dir: &str, walk: &mut Walk<'_>) -> R
 impl Build<'_> {
     /// Puts the settings in.
     pub(super) async fn edit(&self, settings: &Kustomize, components: &[String]) -> Result<()> {
-        for (what, args) in self.commands(settings, components)? {
+        for (what, args) in commands(self.request, settings, components)? {
             if is_kubectl(&self.program) {
                 return Err(Error::unsupported(
                     &format!(
@@ -65,85 +65,6 @@ impl Build<'_> {
             self.add_patches(&settings.patches)?;
         }
         Ok(())
-    }
-
-    /// The `kustomize edit` commands, each with the setting that it is for. Operands come behind `--`.
-    fn commands(
-        &self,
-        settings: &Kustomize,
-        components: &[String],
-    ) -> Result<Vec<(&'static str, Vec<String>)>> {
-        let env = build_env::variables(self.request);
-        let expand = |text: &String| build_env::substitute(text, &env);
-        let mut commands = Vec::new();
-        let mut add = |what, command: &[&str], operands: Vec<String>| {
-            if !operands.is_empty() {
-                let mut args: Vec<String> = command.iter().map(|&arg| arg.to_owned()).collect();
-                args.push("--".to_owned());
-                args.extend(operands);
-                commands.push((what, args));
-            }
-        };
-        let one = |text: &String| {
-            if text.is_empty() {
-                Vec::new()
-            } else {
-                vec![text.clone()]
-            }
-        };
-        add(
-            "namePrefix",
-            &["set", "nameprefix"],
-            one(&settings.name_prefix),
-        );
-        add(
-            "nameSuffix",
-            &["set", "namesuffix"],
-            one(&settings.name_suffix),
-        );
-        add(
-            "images",
-            &["set", "image"],
-            settings.images.iter().map(expand).collect(),
-        );
-        let replicas = settings
-            .replicas
-            .iter()
-            .map(replica)
-            .collect::<Result<_>>()?;
-        add("replicas", &["set", "replicas"], replicas);
-        let mut label = vec!["add", "label"];
-        for (on, flag) in [
-            (settings.force_common_labels, "--force"),
-            (settings.label_without_selector, "--without-selector"),
-            (settings.label_include_templates, "--include-templates"),
-        ] {
-            if on {
-                label.push(flag);
-            }
-        }
-        let labels = settings
-            .common_labels
-            .iter()
-            .map(|(key, value)| format!("{key}:{}", expand(value)))
-            .collect();
-        add("commonLabels", &label, labels);
-        let mut annotation = vec!["add", "annotation"];
-        if settings.force_common_annotations {
-            annotation.push("--force");
-        }
-        let annotations = settings
-            .common_annotations
-            .iter()
-            .map(|(key, value)| match settings.common_annotations_envsubst {
-                true => format!("{key}:{}", expand(value)),
-                false => format!("{key}:{value}"),
-            })
-            .collect();
-        add("commonAnnotations", &annotation, annotations);
-        add("namespace", &["set", "namespace"], one(&settings.namespace));
-        add("components", &["add", "component"], components.to_vec());
-        Ok(commands)
     }
 
     fn add_patches(&self, patches: &[Value]) -> Result<()> {
@@ -176,6 +97,85 @@ impl Build<'_> {
         std::fs::remove_file(&file).map_err(failed)?;
         std::fs::write(&file, text).map_err(failed)
     }
+}
+
+/// The `kustomize edit` commands, each with the setting that it is for. Operands come behind `--`.
+pub(super) fn commands(
+    request: &RenderRequest,
+    settings: &Kustomize,
+    components: &[String],
+) -> Result<Vec<(&'static str, Vec<String>)>> {
+    let env = build_env::variables(request);
+    let expand = |text: &String| build_env::substitute(text, &env);
+    let mut commands = Vec::new();
+    let mut add = |what, command: &[&str], operands: Vec<String>| {
+        if !operands.is_empty() {
+            let mut args: Vec<String> = command.iter().map(|&arg| arg.to_owned()).collect();
+            args.push("--".to_owned());
+            args.extend(operands);
+            commands.push((what, args));
+        }
+    };
+    let one = |text: &String| {
+        if text.is_empty() {
+            Vec::new()
+        } else {
+            vec![text.clone()]
+        }
+    };
+    add(
+        "namePrefix",
+        &["set", "nameprefix"],
+        one(&settings.name_prefix),
+    );
+    add(
+        "nameSuffix",
+        &["set", "namesuffix"],
+        one(&settings.name_suffix),
+    );
+    add(
+        "images",
+        &["set", "image"],
+        settings.images.iter().map(expand).collect(),
+    );
+    let replicas = settings
+        .replicas
+        .iter()
+        .map(replica)
+        .collect::<Result<_>>()?;
+    add("replicas", &["set", "replicas"], replicas);
+    let mut label = vec!["add", "label"];
+    for (on, flag) in [
+        (settings.force_common_labels, "--force"),
+        (settings.label_without_selector, "--without-selector"),
+        (settings.label_include_templates, "--include-templates"),
+    ] {
+        if on {
+            label.push(flag);
+        }
+    }
+    let labels = settings
+        .common_labels
+        .iter()
+        .map(|(key, value)| format!("{key}:{}", expand(value)))
+        .collect();
+    add("commonLabels", &label, labels);
+    let mut annotation = vec!["add", "annotation"];
+    if settings.force_common_annotations {
+        annotation.push("--force");
+    }
+    let annotations = settings
+        .common_annotations
+        .iter()
+        .map(|(key, value)| match settings.common_annotations_envsubst {
+            true => format!("{key}:{}", expand(value)),
+            false => format!("{key}:{value}"),
+        })
+        .collect();
+    add("commonAnnotations", &annotation, annotations);
+    add("namespace", &["set", "namespace"], one(&settings.namespace));
+    add("components", &["add", "component"], components.to_vec());
+    Ok(commands)
 }
 
 /// `NAME=COUNT`.

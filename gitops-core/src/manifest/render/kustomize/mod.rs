@@ -14,7 +14,7 @@ use super::paths::{self, Place, shown};
 use super::process::{self, Finished, Network, ProgramOptions, Run, Runner};
 use super::redact::shorten;
 use super::workdir::WorkDir;
-use super::{RenderRequest, Renderer, build_env};
+use super::{Fingerprint, RenderRequest, Renderer, build_env};
 use crate::application::{Kustomize, Render};
 use crate::error::{Error, Result};
 use crate::manifest::{ManifestSet, yaml};
@@ -173,9 +173,17 @@ impl Build<'_> {
     }
 }
 
-#[async_trait]
-impl Renderer for KustomizeRenderer {
-    async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
+/// What is known before anything runs.
+struct Plan<'a> {
+    settings: Kustomize,
+    program: PathBuf,
+    walk: Walk<'a>,
+    dir: String,
+    components: Vec<String>,
+}
+
+impl KustomizeRenderer {
+    fn plan<'a>(&self, request: &'a RenderRequest) -> Result<Plan<'a>> {
         let settings = settings(request);
         let program = self.program(&settings)?;
         let tree = &request.tree;
@@ -191,7 +199,24 @@ impl Renderer for KustomizeRenderer {
         let components = edit::components(&settings, tree, &dir, &mut walk)?;
         edit::patches(&settings, &dir, &mut walk)?;
         walk.finish()?;
-        let work = WorkDir::new(tree, &walk.directories()).await?;
+        Ok(Plan {
+            settings,
+            program,
+            walk,
+            dir,
+            components,
+        })
+    }
+
+    async fn run(&self, request: &RenderRequest) -> Result<ManifestSet> {
+        let Plan {
+            settings,
+            program,
+            walk,
+            dir,
+            components,
+        } = self.plan(request)?;
+        let work = WorkDir::new(&request.tree, &walk.directories()).await?;
         let build = Build {
             renderer: self,
             request,
@@ -202,22 +227,40 @@ impl Renderer for KustomizeRenderer {
         };
         build.edit(&settings, &components).await?;
         let output = build.build(&settings).await?;
-        let file = format!("{} (kustomize)", shown(tree, &build.dir));
-        ManifestSet::from_objects(yaml::parse(&file, &output)?)
+        let file = format!("{} (kustomize)", shown(&request.tree, &build.dir));
+        process::off_thread(move || ManifestSet::from_objects(yaml::parse(&file, &output)?)).await
+    }
+}
+
+#[async_trait]
+impl Renderer for KustomizeRenderer {
+    async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
+        self.options
+            .in_time("rendering a kustomization", self.run(request))
+            .await
     }
 
-    fn fingerprint(&self, request: &RenderRequest) -> Option<String> {
+    fn fingerprint(&self, request: &RenderRequest) -> Option<Fingerprint> {
         if self.options.network != Network::Denied {
             return None;
         }
-        let program = process::identity(&self.program(&settings(request)).ok()?)?;
-        let helm = match &self.helm {
-            Some(helm) => process::identity(helm)?,
-            None => String::new(),
-        };
-        Some(format!(
-            "kustomize\n{program}\n{helm}\n{}",
-            process::env_digest(&self.options)
-        ))
+        let plan = self.plan(request).ok()?;
+        let mut print = Fingerprint::new("kustomize", request)?
+            .text(&process::identity(&plan.program)?)
+            .text(&process::env_digest(&self.options));
+        if let Some(helm) = &self.helm {
+            print = print.text("helm").text(&process::identity(helm)?);
+        }
+        // With variables put in for their names.
+        for (what, args) in edit::commands(request, &plan.settings, &plan.components).ok()? {
+            print = args
+                .iter()
+                .fold(print.text(what), |print, arg| print.text(arg));
+        }
+        // Kustomize's generators read variables.
+        if plan.walk.mentions(b"ARGOCD_APP_") {
+            print = print.build_environment(request);
+        }
+        Some(print.paths(&request.tree, plan.walk.directories()))
     }
 }

@@ -79,6 +79,16 @@ impl<'t> Walk<'t> {
         self.seen.union(&self.more).cloned().collect()
     }
 
+    /// Whether a file that kustomize may read holds this.
+    pub(super) fn mentions(&self, what: &[u8]) -> bool {
+        let holds = |bytes: &[u8]| bytes.windows(what.len()).any(|window| window == what);
+        self.directories()
+            .iter()
+            .flat_map(|path| paths::at_and_below(self.tree, path))
+            .filter_map(|(_, entry)| entry.bytes())
+            .any(|bytes| holds(bytes))
+    }
+
     /// A directory's kustomization, with its file for messages. One that is not an object is left to kustomize's own words.
     fn kustomization(&self, dir: &str) -> Result<Option<(String, Map<String, Value>)>> {
         for name in KUSTOMIZATIONS {
