@@ -10,6 +10,7 @@
 mod build_env;
 mod cache;
 mod fingerprint;
+mod fold;
 mod helm;
 mod kustomize;
 mod overrides;

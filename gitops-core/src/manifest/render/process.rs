@@ -10,7 +10,7 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
 use crate::error::{Error, Result};
 
@@ -225,12 +225,30 @@ pub(super) struct Finished {
 }
 
 /// Runs programs.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct Runner {
     sandbox: Arc<OnceCell<Sandbox>>,
+    slots: Arc<Semaphore>,
+}
+
+impl Default for Runner {
+    fn default() -> Self {
+        // Each takes a processor and its share of memory: more at a time end no sooner.
+        let slots = std::thread::available_parallelism().map_or(2, usize::from);
+        Self {
+            sandbox: Arc::default(),
+            slots: Arc::new(Semaphore::new(slots)),
+        }
+    }
 }
 
 impl Runner {
+    /// Waits until there is room for one more rendering.
+    pub(super) async fn slot(&self) -> Option<SemaphorePermit<'_>> {
+        // It is never closed.
+        self.slots.acquire().await.ok()
+    }
+
     /// Runs a program to its end. It dies with its children at the deadline, past the output limit, and when the future is dropped.
     pub(super) async fn run(&self, options: &ProgramOptions, run: Run<'_>) -> Result<Finished> {
         let sandbox = self.sandbox.get_or_init(Sandbox::probe).await;

@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::Value;
 
+use super::super::fold::fold;
 use super::super::paths::{self, Place, join, join_inside};
 use super::super::redact::Masker;
 use super::place;
@@ -193,19 +194,27 @@ impl<'t> Chart<'t> {
 fn metadata(tree: &Tree, dir: &str) -> Result<Option<Value>> {
     let path = join(dir, "Chart.yaml");
     match paths::file(tree, &path)? {
-        Some(bytes) => yaml::parse_value(&place(tree, &path), bytes).map(Some),
+        Some(bytes) => parse(&place(tree, &path), bytes).map(Some),
         None => Ok(None),
     }
 }
 
-/// Those of `Chart.yaml`, or of the `requirements.yaml` of an old chart.
+fn parse(file: &str, bytes: &[u8]) -> Result<Value> {
+    fold(file, yaml::parse_value(file, bytes)?)
+}
+
+/// Those of `Chart.yaml`, of the `requirements.yaml` of an old chart, and of the lock files, from which `helm dependency build` takes them.
 fn dependencies(tree: &Tree, dir: &str, meta: &Value) -> Result<Vec<Dependency>> {
-    let path = join(dir, "requirements.yaml");
-    let old = match paths::file(tree, &path)? {
-        Some(bytes) => yaml::parse_value(&place(tree, &path), bytes)?,
-        None => Value::Null,
-    };
-    let lists = [meta, &old].map(|value| value.get("dependencies").and_then(Value::as_array));
+    let mut files = vec![meta.clone()];
+    for name in ["requirements.yaml", "Chart.lock", "requirements.lock"] {
+        let path = join(dir, name);
+        if let Some(bytes) = paths::file(tree, &path)? {
+            files.push(parse(&place(tree, &path), bytes)?);
+        }
+    }
+    let lists = files
+        .iter()
+        .map(|value| value.get("dependencies").and_then(Value::as_array));
     let text = |value: &Value, field| {
         value
             .get(field)
@@ -214,7 +223,6 @@ fn dependencies(tree: &Tree, dir: &str, meta: &Value) -> Result<Vec<Dependency>>
             .to_owned()
     };
     Ok(lists
-        .into_iter()
         .flatten()
         .flatten()
         .map(|dependency| Dependency {
@@ -328,6 +336,16 @@ mod tests {
             ["lib", "lib/deep", "web"]
         );
         let error = chart.check_dependencies(true).unwrap_err().to_string();
+        let locked = super::tests::tree(&[
+            ("web/Chart.yaml", "NAME: web"),
+            (
+                "web/Chart.lock",
+                "Dependencies: [{name: x, Repository: 'file://../../x'}]",
+            ),
+        ]);
+        let chart = Chart::open(&locked, "web").unwrap();
+        assert_eq!(chart.name, "web");
+        assert!(chart.check_dependencies(true).is_err());
         assert!(error.contains("leads out of the repository"), "{error}");
         assert!(Chart::open(&tree, "gone").is_err());
         assert!(

@@ -200,6 +200,7 @@ impl HelmRenderer {
 #[async_trait]
 impl Renderer for HelmRenderer {
     async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
+        let _slot = self.runner.slot().await;
         self.options
             .in_time("rendering a chart", self.run(request))
             .await

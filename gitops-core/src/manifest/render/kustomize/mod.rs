@@ -235,6 +235,7 @@ impl KustomizeRenderer {
 #[async_trait]
 impl Renderer for KustomizeRenderer {
     async fn render(&self, request: &RenderRequest) -> Result<ManifestSet> {
+        let _slot = self.runner.slot().await;
         self.options
             .in_time("rendering a kustomization", self.run(request))
             .await

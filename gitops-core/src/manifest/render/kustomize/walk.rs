@@ -5,10 +5,11 @@ use std::collections::BTreeSet;
 use serde_json::{Map, Value};
 
 use super::super::KUSTOMIZATIONS;
+use super::super::fold::fold;
 use super::super::paths::{self, Place, join, join_inside, shown};
 use super::super::redact::Masker;
 use crate::error::{Error, Result};
-use crate::manifest::{Tree, yaml};
+use crate::manifest::{Tree, TreeEntry, yaml};
 
 /// Fields that name files or other kustomizations.
 const REFERENCES: [&str; 6] = [
@@ -95,7 +96,7 @@ impl<'t> Walk<'t> {
             let path = join(dir, name);
             if let Some(bytes) = paths::file(self.tree, &path)? {
                 let file = shown(self.tree, &path);
-                return Ok(match yaml::parse_value(&file, bytes)? {
+                return Ok(match fold(&file, yaml::parse_value(&file, bytes)?)? {
                     Value::Object(map) => Some((file, map)),
                     _ => Some((file, Map::new())),
                 });
@@ -105,8 +106,11 @@ impl<'t> Walk<'t> {
     }
 
     fn look(&mut self, dir: &str, file: &str, kustomization: &Map<String, Value>) -> Result<()> {
+        // Names are shown as people write them, and looked up as they were folded.
         let list = |field: &str| {
-            let items = kustomization.get(field).and_then(Value::as_array);
+            let items = kustomization
+                .get(&field.to_ascii_lowercase())
+                .and_then(Value::as_array);
             items.into_iter().flatten()
         };
         for field in REFERENCES {
@@ -144,11 +148,11 @@ impl<'t> Walk<'t> {
         for field in ["helmCharts", "helmChartInflationGenerator"] {
             for chart in list(field) {
                 let home = chart
-                    .get("chartHome")
+                    .get("charthome")
                     .or_else(|| {
                         kustomization
-                            .get("helmGlobals")
-                            .and_then(|globals| globals.get("chartHome"))
+                            .get("helmglobals")
+                            .and_then(|globals| globals.get("charthome"))
                     })
                     .and_then(Value::as_str);
                 self.chart(
@@ -167,7 +171,7 @@ impl<'t> Walk<'t> {
         // Generators and transformers may stand inline.
         if entry.trim().contains('\n') {
             self.held.push(Value::from(entry));
-            return Ok(());
+            return self.inflators(dir, place, entry.as_bytes());
         }
         if !entry.starts_with('/')
             && let Some(path) = join_inside(dir, entry)
@@ -183,7 +187,13 @@ impl<'t> Walk<'t> {
                     return Ok(());
                 }
                 // Kustomize itself refuses a file that is not below the kustomization.
-                Some(Place::File(_)) => return Ok(()),
+                Some(Place::File(path)) => {
+                    let bytes = self.tree.get(&path).and_then(TreeEntry::bytes);
+                    return match bytes {
+                        Some(bytes) if self.helm => self.inflators(dir, place, &bytes.clone()),
+                        _ => Ok(()),
+                    };
+                }
                 None => {}
             }
         }
@@ -260,7 +270,7 @@ impl<'t> Walk<'t> {
                 "this kustomize renderer",
             ));
         }
-        self.held.extend(chart.get("valuesInline").cloned());
+        self.held.extend(chart.get("valuesinline").cloned());
         let text = |field| chart.get(field).and_then(Value::as_str).unwrap_or_default();
         let leaves =
             |path: &str| Error::invalid(format!("{place}: {path:?} leads out of the repository"));
@@ -269,15 +279,15 @@ impl<'t> Walk<'t> {
             false => join_inside(dir, path).ok_or_else(|| leaves(path)),
         };
         let home = inside(home)?;
-        for path in [text("configHome"), text("name")] {
+        for path in [text("confighome"), text("name")] {
             inside(path)?;
         }
-        let files = chart.get("additionalValuesFiles").and_then(Value::as_array);
+        let files = chart.get("additionalvaluesfiles").and_then(Value::as_array);
         for path in files
             .into_iter()
             .flatten()
             .filter_map(Value::as_str)
-            .chain([text("valuesFile")])
+            .chain([text("valuesfile")])
         {
             self.file(place, path)?;
             self.hold_file(dir, path)?;
@@ -297,6 +307,29 @@ impl<'t> Walk<'t> {
             ))),
             None => self.remote(place, repo),
         }
+    }
+
+    /// Looks at generators that inflate charts: what they name is not loaded by kustomize but by helm, which knows no bounds.
+    fn inflators(&mut self, dir: &str, place: &str, bytes: &[u8]) -> Result<()> {
+        if !bytes
+            .windows(13)
+            .any(|window| window.eq_ignore_ascii_case(b"HelmChartInfl"))
+        {
+            return Ok(());
+        }
+        for document in yaml::parse_values(place, bytes)? {
+            let generator = fold(place, document.value)?;
+            if generator.get("kind").and_then(Value::as_str) == Some("HelmChartInflationGenerator")
+            {
+                let home = generator
+                    .get("charthome")
+                    .and_then(Value::as_str)
+                    .unwrap_or("charts")
+                    .to_owned();
+                self.chart(dir, place, &generator, &home)?;
+            }
+        }
+        Ok(())
     }
 
     fn hold_file(&mut self, dir: &str, path: &str) -> Result<()> {
@@ -413,7 +446,6 @@ fn is_remote(entry: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::TreeEntry;
 
     fn tree(files: &[(&str, &str)]) -> Tree {
         let mut tree = Tree::new("abc", "", "");
@@ -460,6 +492,13 @@ mod tests {
                 "leads out of the repository",
             ),
             ("bases: [/etc]", "leads out of the repository"),
+            ("Resources: [../../etc]", "leads out of the repository"),
+            (
+                "re\u{17f}ources: [../../etc]",
+                "leads out of the repository",
+            ),
+            ("resources: []\nRESOURCES: [../../etc]", "twice"),
+            ("Patches: [{Path: https://h/x}]", "is remote"),
             ("components: [/etc]", "leads out of the repository"),
             (
                 "resources: [https://u:canary@h/x.yaml?token=canary]",
@@ -530,6 +569,11 @@ mod tests {
             ),
             ("helmCharts: [{name: ../../../x}]", "leads out"),
             ("helmCharts: [{name: web, configHome: /root}]", "leads out"),
+            ("helmcharts: [{name: web, ChartHome: /etc}]", "leads out"),
+            (
+                "generators: [\"kind: HelmChartInflationGenerator\\nname: web\\nchartHome: /etc\"]",
+                "leads out",
+            ),
         ] {
             let error = look(text).unwrap_err().to_string();
             assert!(error.contains(says), "{text}: {error}");
