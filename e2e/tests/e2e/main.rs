@@ -9,6 +9,7 @@ mod faults;
 mod harness;
 mod install;
 mod kill;
+mod memory;
 mod noop;
 mod peers;
 mod quickstart;

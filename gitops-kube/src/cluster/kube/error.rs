@@ -30,14 +30,21 @@ pub(super) fn from_kube(error: kube::Error) -> Error {
     }
 }
 
+/// What the server answers 500 to although the request is at fault.
+const SENDERS_FAULT: [&str; 5] = [
+    "not declared in schema",
+    "unknown field",
+    "failed to create typed patch object",
+    "failed to convert new object",
+    "resourceVersion should not be set on objects to be created",
+];
+
 fn from_status(status: &Status) -> Error {
     let message = status.message.as_str();
     let kind = match (status.code, status.reason.as_str()) {
         (_, "AlreadyExists") => ErrorKind::AlreadyExists,
-        // An unknown field in an apply patch comes as 500 (API server 1.34); trying again does not help.
-        (500, _)
-            if message.contains("not declared in schema") || message.contains("unknown field") =>
-        {
+        // What an apply patch says wrongly comes as 500 (API server 1.34); trying again does not help.
+        (500, _) if SENDERS_FAULT.iter().any(|fault| message.contains(fault)) => {
             ErrorKind::InvalidInput
         }
         (400 | 405 | 406 | 413 | 415 | 422, _) => ErrorKind::InvalidInput,

@@ -70,6 +70,9 @@ pub(super) fn set(kind: &Kind, value: &mut Value) {
                     spec,
                     json!({"volumeMode": "Filesystem", "persistentVolumeReclaimPolicy": "Retain"}),
                 );
+                if let Some(path) = sub(spec, "hostPath") {
+                    default(path, "type", json!(""));
+                }
             }
         }
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet")
@@ -78,6 +81,20 @@ pub(super) fn set(kind: &Kind, value: &mut Value) {
             if let Some(spec) = sub(object, "spec") {
                 workload(&gvk.kind, spec);
             }
+            if matches!(&*gvk.kind, "Job" | "ReplicationController") {
+                let labels = object
+                    .get("spec")
+                    .and_then(|spec| spec.pointer("/template/metadata/labels"))
+                    .cloned();
+                if let (Some(labels), Some(metadata)) = (labels, sub(object, "metadata"))
+                    && metadata
+                        .get("labels")
+                        .and_then(Value::as_object)
+                        .is_none_or(Map::is_empty)
+                {
+                    metadata.insert("labels".into(), labels);
+                }
+            }
         }
         ("batch", "CronJob") => {
             if let Some(spec) = sub(object, "spec") {
@@ -85,6 +102,14 @@ pub(super) fn set(kind: &Kind, value: &mut Value) {
                     spec,
                     json!({"concurrencyPolicy": "Allow", "suspend": false, "successfulJobsHistoryLimit": 3, "failedJobsHistoryLimit": 1}),
                 );
+                if let Some(template) = sub(spec, "jobTemplate") {
+                    default(template, "metadata", json!({}));
+                }
+                if let Some(template) = sub(spec, "jobTemplate").and_then(|t| sub(t, "spec"))
+                    && let Some(template) = sub(template, "template")
+                {
+                    default(template, "metadata", json!({}));
+                }
                 if let Some(template) = sub(spec, "jobTemplate").and_then(|t| sub(t, "spec"))
                     && let Some(pod_spec) = sub(template, "template").and_then(|t| sub(t, "spec"))
                 {
@@ -125,6 +150,66 @@ pub(super) fn set(kind: &Kind, value: &mut Value) {
             object,
             json!({"reclaimPolicy": "Delete", "volumeBindingMode": "Immediate"}),
         ),
+        ("scheduling.k8s.io", "PriorityClass") => {
+            default(object, "preemptionPolicy", json!("PreemptLowerPriority"));
+        }
+        ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration")
+        | ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => {
+            let mutating = gvk.kind.starts_with("Mutating");
+            for webhook in items(object, "webhooks") {
+                defaults(
+                    webhook,
+                    json!({"failurePolicy": "Fail", "matchPolicy": "Equivalent", "namespaceSelector": {},
+                        "objectSelector": {}, "timeoutSeconds": 10}),
+                );
+                if mutating {
+                    default(webhook, "reinvocationPolicy", json!("Never"));
+                }
+                if let Some(service) =
+                    sub(webhook, "clientConfig").and_then(|config| sub(config, "service"))
+                {
+                    default(service, "port", json!(443));
+                }
+                for rule in items(webhook, "rules") {
+                    default(rule, "scope", json!("*"));
+                }
+            }
+        }
+        ("", "LimitRange") => {
+            if let Some(spec) = sub(object, "spec") {
+                for limit in items(spec, "limits") {
+                    if limit.get("type") == Some(&json!("Container")) {
+                        for (from, to) in [
+                            ("max", "default"),
+                            ("default", "defaultRequest"),
+                            ("min", "defaultRequest"),
+                        ] {
+                            if let Some(values) = limit.get(from).cloned() {
+                                default(limit, to, json!({}));
+                                if let Some(to) = sub(limit, to) {
+                                    defaults(to, values);
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        ("", "Endpoints") => {
+            for subset in items(object, "subsets") {
+                for port in items(subset, "ports") {
+                    default(port, "protocol", json!("TCP"));
+                }
+            }
+        }
+        ("discovery.k8s.io", "EndpointSlice") => {
+            for port in items(object, "ports") {
+                defaults(port, json!({"name": "", "protocol": "TCP"}));
+            }
+            for endpoint in items(object, "endpoints") {
+                default(endpoint, "conditions", json!({}));
+            }
+        }
         ("autoscaling", "HorizontalPodAutoscaler") => {
             if let Some(spec) = sub(object, "spec") {
                 default(spec, "minReplicas", json!(1));
@@ -250,8 +335,11 @@ fn workload(kind: &str, spec: &mut Map<String, Value>) {
             default(spec, "volumeMode", json!("Filesystem"));
         }
     }
-    if let Some(template) = sub(spec, "template").and_then(|template| sub(template, "spec")) {
-        pod(template);
+    if let Some(template) = sub(spec, "template") {
+        default(template, "metadata", json!({}));
+        if let Some(spec) = sub(template, "spec") {
+            pod(spec);
+        }
     }
 }
 
@@ -338,6 +426,16 @@ pub(super) fn keep(kind: &Kind, live: &Value, new: &mut Value) {
         ("", "Pod") => &["nodeName", "serviceAccountName", "serviceAccount"],
         ("", "Namespace") => &["finalizers"],
         ("batch", "Job") => &["selector"],
+        ("apps", "DaemonSet") => {
+            let changed = live["spec"]["template"] != new["spec"]["template"];
+            let number: u64 = live["metadata"]["annotations"][TEMPLATE_GENERATION]
+                .as_str()
+                .and_then(|number| number.parse().ok())
+                .unwrap_or(1);
+            let number = number + u64::from(changed);
+            new["metadata"]["annotations"][TEMPLATE_GENERATION] = number.to_string().into();
+            return;
+        }
         _ => return,
     };
     if !live["spec"].is_object() {
@@ -362,6 +460,8 @@ pub(super) fn keep(kind: &Kind, live: &Value, new: &mut Value) {
     }
 }
 
+const TEMPLATE_GENERATION: &str = "deprecated.daemonset.template.generation";
+
 /// The labels that a Job's strategy puts on its pods.
 const JOB_LABELS: [&str; 4] = [
     "controller-uid",
@@ -384,6 +484,24 @@ fn generated_labels(template: &mut Map<String, Value>, from: &Value) {
     }
 }
 
+/// Holds a claim while a pod uses it.
+pub(super) const CLAIM_PROTECTION: &str = "kubernetes.io/pvc-protection";
+
+/// Holds a volume while a claim is bound to it.
+pub(super) const VOLUME_PROTECTION: &str = "kubernetes.io/pv-protection";
+
+/// Adds a finalizer, as the StorageObjectInUseProtection admission does.
+fn protect(new: &mut Value, finalizer: &str) {
+    if !new["metadata"]["finalizers"].is_array() {
+        new["metadata"]["finalizers"] = json!([]);
+    }
+    if let Some(finalizers) = new["metadata"]["finalizers"].as_array_mut()
+        && !finalizers.iter().any(|held| held == finalizer)
+    {
+        finalizers.push(finalizer.into());
+    }
+}
+
 /// What the registries give to a new object: addresses, selectors, the first status.
 pub(super) fn allocate(state: &mut State, kind: &Kind, new: &mut Value) {
     let gvk = &kind.api.gvk;
@@ -393,8 +511,18 @@ pub(super) fn allocate(state: &mut State, kind: &Kind, new: &mut Value) {
             new["status"] = json!({"phase": "Active"});
         }
         ("", "Pod") => new["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"}),
-        ("", "PersistentVolumeClaim") => new["status"] = json!({"phase": "Pending"}),
-        ("", "PersistentVolume") => new["status"] = json!({"phase": "Available"}),
+        ("", "PersistentVolumeClaim") => {
+            new["status"] = json!({"phase": "Pending"});
+            protect(new, CLAIM_PROTECTION);
+        }
+        ("apps", "DaemonSet") => {
+            new["status"] = json!({});
+            new["metadata"]["annotations"][TEMPLATE_GENERATION] = "1".into();
+        }
+        ("", "PersistentVolume") => {
+            new["status"] = json!({"phase": "Available"});
+            protect(new, VOLUME_PROTECTION);
+        }
         ("", "Service") => {
             new["status"] = json!({"loadBalancer": {}});
             if new["spec"]["type"] != "ExternalName" {

@@ -18,7 +18,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::kinds::Kind;
-use super::openapi;
+use super::openapi::{self, Check};
 use crate::cluster::FieldValidation;
 
 /// Checks the types, and drops or refuses what the kind does not know.
@@ -26,7 +26,7 @@ use crate::cluster::FieldValidation;
 /// # Errors
 /// `InvalidInput` for a field of the wrong type, and with strict validation for an unknown one.
 pub(super) fn conform(kind: &Kind, value: &mut Value, validation: FieldValidation) -> Result<()> {
-    let unknown = unknown(kind, value)?;
+    let unknown = unknown(kind, Check::All, value)?;
     if unknown.is_empty() {
         return Ok(());
     }
@@ -36,7 +36,9 @@ pub(super) fn conform(kind: &Kind, value: &mut Value, validation: FieldValidatio
             .map(|path| format!("unknown field {:?}", display(path)))
             .collect();
         return Err(Error::invalid(format!(
-            "strict decoding error: {}",
+            "{0} in version {1:?} cannot be handled as a {0}: strict decoding error: {2}",
+            kind.api.gvk.kind,
+            kind.api.gvk.version,
             fields.join(", ")
         )));
     }
@@ -51,7 +53,7 @@ pub(super) fn conform(kind: &Kind, value: &mut Value, validation: FieldValidatio
 /// # Errors
 /// `InvalidInput`.
 pub(super) fn conform_applied(kind: &Kind, id: &ObjectId, value: &mut Value) -> Result<()> {
-    let unknown = unknown(kind, value)?;
+    let unknown = unknown(kind, Check::Types, value)?;
     if unknown.is_empty() {
         return Ok(());
     }
@@ -65,10 +67,59 @@ pub(super) fn conform_applied(kind: &Kind, id: &ObjectId, value: &mut Value) -> 
         .map(|path| format!(".{}: field not declared in schema", display(path)))
         .collect();
     Err(Error::invalid(format!(
-        "failed to create typed patch object ({place}; {}): {}",
-        kind.api.gvk,
+        "failed to create typed patch object ({place}; {}/{}, Kind={}): {}",
+        kind.api.gvk.group,
+        kind.api.gvk.version,
+        kind.api.gvk.kind,
         fields.join(", ")
     )))
+}
+
+/// Sets a custom resource's defaults and checks it as a whole, once an applied configuration is merged into it.
+///
+/// # Errors
+/// `InvalidInput`.
+pub(super) fn complete(kind: &Kind, value: &mut Value) -> Result<()> {
+    match &kind.openapi {
+        Some(schema) => openapi::conform(kind, schema, Check::All, value, &mut Vec::new()),
+        None => Ok(()),
+    }
+}
+
+/// Drops the empty lists and maps that a typed object loses on its way through the store.
+pub(super) fn drop_empty(kind: &Kind, value: &mut Value) {
+    // Definitions and custom resources are stored as JSON.
+    if kind.openapi.is_none() && kind.api.gvk.group != "apiextensions.k8s.io" {
+        hollow(value);
+    }
+}
+
+fn hollow(value: &mut Value) {
+    const MAPS: [&str; 9] = [
+        "labels",
+        "annotations",
+        "data",
+        "binaryData",
+        "stringData",
+        "matchLabels",
+        "nodeSelector",
+        "limits",
+        "requests",
+    ];
+    match value {
+        Value::Object(map) => {
+            map.retain(|name, value| match value {
+                Value::Array(items) => !items.is_empty(),
+                Value::Object(entries) => !entries.is_empty() || !MAPS.contains(&name.as_str()),
+                _ => true,
+            });
+            for (_, value) in map.iter_mut().filter(|(name, _)| *name != "managedFields") {
+                hollow(value);
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(hollow),
+        _ => {}
+    }
 }
 
 /// One step of a path to a field.
@@ -118,17 +169,29 @@ fn remove(value: &mut Value, path: &[Part]) {
     }
 }
 
-fn unknown(kind: &Kind, value: &mut Value) -> Result<Vec<Path>> {
+fn unknown(kind: &Kind, check: Check, value: &mut Value) -> Result<Vec<Path>> {
     let mut unknown = Vec::new();
     if let Some(schema) = &kind.openapi {
         let metadata = value.get("metadata").cloned().unwrap_or_default();
         let known = round_trip::<ObjectMeta>(&metadata).map_err(|error| wrong(kind, &error))?;
         let mut path = vec![Part::Field("metadata".into())];
         compare(&metadata, &known, &mut path, &mut unknown);
-        openapi::conform(kind, schema, value, &mut unknown)?;
+        openapi::conform(kind, schema, check, value, &mut unknown)?;
         return Ok(unknown);
     }
     texts_for_quantities(value);
+    // Go reads a null in a map of texts as an empty text.
+    for field in ["data", "stringData", "binaryData"] {
+        for text in value
+            .get_mut(field)
+            .and_then(Value::as_object_mut)
+            .into_iter()
+            .flat_map(|map| map.values_mut())
+            .filter(|text| text.is_null())
+        {
+            *text = "".into();
+        }
+    }
     let gvk = &kind.api.gvk;
     let Some(known) = typed(&gvk.group, &gvk.version, &gvk.kind, value) else {
         return Ok(unknown);

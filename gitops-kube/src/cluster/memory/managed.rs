@@ -53,6 +53,9 @@ pub(super) fn apply(
     let mut mine = merge::fields(&kind.schema, config, "")?;
     strip(&mut mine, kind, writer.subresource);
     let mut entries = read(before);
+    if entries.is_empty() && live.is_some() {
+        entries.extend(before_first_apply(kind, before, writer));
+    }
     let at = entries
         .iter()
         .position(|entry| entry.is(&writer, true, kind));
@@ -68,7 +71,7 @@ pub(super) fn apply(
     }
     drop_nulls(&mut merged);
 
-    let changes = merge::compare(&kind.schema, before, &merged);
+    let changes = merge::compare(&kind.schema, kind.openapi.is_none(), before, &merged);
     let mut conflicts = Vec::new();
     for entry in &mut entries {
         let taken = entry.set.intersection(&changes.changed);
@@ -76,7 +79,7 @@ pub(super) fn apply(
             if force {
                 entry.set = entry.set.difference(&taken);
             } else {
-                conflicts.push((describe(entry, writer, kind), taken.paths()));
+                conflicts.push((describe(entry), taken.paths()));
             }
         }
         entry.set = entry.set.recursive_difference(&changes.removed);
@@ -102,7 +105,12 @@ pub(super) fn update(kind: &Kind, live: Option<&Value>, new: &mut Value, writer:
     let empty = json!({});
     let before = live.unwrap_or(&empty);
     let mut entries = read(before);
-    let changes = merge::compare(&kind.schema, before, new);
+    // Whoever writes an object that nobody tracks yet leaves it so; an apply begins the tracking.
+    if entries.is_empty() && live.is_some() {
+        write(new, entries);
+        return;
+    }
+    let changes = merge::compare(&kind.schema, kind.openapi.is_none(), before, new);
     let mut changed = changes.changed;
     strip(&mut changed, kind, writer.subresource);
     let at = entries
@@ -139,6 +147,20 @@ pub(super) fn update(kind: &Kind, live: Option<&Value>, new: &mut Value, writer:
         }),
     }
     write(new, entries);
+}
+
+/// What was there before the first apply belongs to a manager of its own.
+fn before_first_apply(kind: &Kind, live: &Value, writer: Writer<'_>) -> Option<Entry> {
+    let mut set = merge::compare(&kind.schema, kind.openapi.is_none(), &json!({}), live).changed;
+    strip(&mut set, kind, "");
+    (!set.is_empty()).then(|| Entry {
+        manager: "before-first-apply".into(),
+        apply: false,
+        api_version: kind.api.gvk.api_version(),
+        subresource: String::new(),
+        time: writer.now.to_owned(),
+        set,
+    })
 }
 
 /// Removes `null`s: typed objects have none, and an applied `null` asks for the default.
@@ -239,17 +261,14 @@ fn write(object: &mut Value, mut entries: Vec<Entry>) {
     }
 }
 
-fn describe(entry: &Entry, writer: Writer<'_>, kind: &Kind) -> String {
+/// apimachinery, `managedfields/internal/conflict.go`.
+fn describe(entry: &Entry) -> String {
     let mut text = format!("{:?}", entry.manager);
     if !entry.subresource.is_empty() {
         text.push_str(&format!(" with subresource {:?}", entry.subresource));
     }
-    if !entry.apply || entry.api_version != kind.api.gvk.api_version() {
+    if !entry.apply {
         text.push_str(&format!(" using {}", entry.api_version));
-        // The server tells the time of an entry that is no apply, when it is not just now.
-        if !entry.apply && entry.time != writer.now {
-            text.push_str(&format!(" at {}", entry.time));
-        }
     }
     text
 }

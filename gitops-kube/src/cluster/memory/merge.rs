@@ -49,7 +49,8 @@ pub(super) fn fields(schema: &Schema, value: &Value, path: &str) -> Result<Field
         Value::Object(map) if schema.shape != Shape::Atomic => {
             set.member = map.is_empty();
             for (name, value) in map {
-                let child = fields(schema.field(name), value, &format!("{path}.{name}"))?;
+                let mut child = fields(schema.field(name), value, &format!("{path}.{name}"))?;
+                child.member |= schema.is_entry(name);
                 set.children.insert(format!("f:{name}"), child);
             }
         }
@@ -232,14 +233,28 @@ pub(super) struct Changes {
     pub(super) removed: FieldSet,
 }
 
-/// What differs between two values.
-pub(super) fn compare(schema: &Schema, old: &Value, new: &Value) -> Changes {
+/// What differs between two values. A `typed` object is one of a built-in kind: some of its structs are always there.
+pub(super) fn compare(schema: &Schema, typed: bool, old: &Value, new: &Value) -> Changes {
     let mut changes = Changes::default();
-    walk(schema, old, new, &mut changes.changed, &mut changes.removed);
+    walk(
+        schema,
+        typed,
+        old,
+        new,
+        &mut changes.changed,
+        &mut changes.removed,
+    );
     changes
 }
 
-fn walk(schema: &Schema, old: &Value, new: &Value, changed: &mut FieldSet, removed: &mut FieldSet) {
+fn walk(
+    schema: &Schema,
+    always: bool,
+    old: &Value,
+    new: &Value,
+    changed: &mut FieldSet,
+    removed: &mut FieldSet,
+) {
     match (old, new) {
         (Value::Object(before), Value::Object(after)) if schema.shape != Shape::Atomic => {
             for (name, value) in present(before) {
@@ -248,6 +263,7 @@ fn walk(schema: &Schema, old: &Value, new: &Value, changed: &mut FieldSet, remov
                     None => removed.child(element).member = true,
                     Some(now) => walk(
                         schema.field(name),
+                        always && ALWAYS_THERE.contains(&name.as_str()),
                         value,
                         now,
                         changed.child(element.clone()),
@@ -259,7 +275,7 @@ fn walk(schema: &Schema, old: &Value, new: &Value, changed: &mut FieldSet, remov
                 if before.get(name).is_none_or(Value::is_null) {
                     added(
                         schema.field(name),
-                        Some(name),
+                        always && ALWAYS_THERE.contains(&name.as_str()),
                         value,
                         changed.child(format!("f:{name}")),
                     );
@@ -275,6 +291,7 @@ fn walk(schema: &Schema, old: &Value, new: &Value, changed: &mut FieldSet, remov
                             None => removed.child(element.clone()).member = true,
                             Some(now) => walk(
                                 schema.item(),
+                                false,
                                 value,
                                 now,
                                 changed.child(element.clone()),
@@ -285,7 +302,7 @@ fn walk(schema: &Schema, old: &Value, new: &Value, changed: &mut FieldSet, remov
                     let known: HashSet<&String> = left.iter().collect();
                     for (element, value) in right.iter().zip(after) {
                         if !known.contains(element) {
-                            added(schema.item(), None, value, changed.child(element.clone()));
+                            added(schema.item(), false, value, changed.child(element.clone()));
                         }
                     }
                 }
@@ -300,24 +317,31 @@ fn present(map: &Map<String, Value>) -> impl Iterator<Item = (&String, &Value)> 
     map.iter().filter(|(_, value)| !value.is_null())
 }
 
-/// Structs that are there in every typed object: the server never counts them as added themselves.
-const ALWAYS_THERE: [&str; 6] = [
+/// Structs and lists of the Go types that are there in an empty object of a built-in kind already (they have no `omitempty`, or are no
+/// pointers), wherever all that is above them is: the server never counts them as added themselves.
+const ALWAYS_THERE: [&str; 12] = [
     "metadata",
     "spec",
     "status",
     "template",
+    "jobTemplate",
     "strategy",
+    "updateStrategy",
+    "containers",
     "resources",
+    "scaleTargetRef",
+    "loadBalancer",
+    "names",
 ];
 
-fn added(schema: &Schema, name: Option<&str>, value: &Value, set: &mut FieldSet) {
+fn added(schema: &Schema, always: bool, value: &Value, set: &mut FieldSet) {
     match value {
         Value::Object(map) if schema.shape != Shape::Atomic => {
-            set.member = map.is_empty() || !name.is_some_and(|name| ALWAYS_THERE.contains(&name));
+            set.member = map.is_empty() || !always;
             for (name, value) in present(map) {
                 added(
                     schema.field(name),
-                    Some(name),
+                    always && ALWAYS_THERE.contains(&name.as_str()),
                     value,
                     set.child(format!("f:{name}")),
                 );
@@ -325,10 +349,11 @@ fn added(schema: &Schema, name: Option<&str>, value: &Value, set: &mut FieldSet)
         }
         Value::Array(items) => match elements(schema, items) {
             Some(elements) => {
+                set.member = !always;
                 for (element, item) in elements.into_iter().zip(items) {
                     let child = set.child(element);
                     if item.is_object() {
-                        added(schema.item(), None, item, child);
+                        added(schema.item(), false, item, child);
                     }
                     child.member = true;
                 }

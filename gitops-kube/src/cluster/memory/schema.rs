@@ -27,23 +27,38 @@ pub(super) struct Schema {
     fields: BTreeMap<String, Schema>,
     /// Of a list's items, or of the values of a map's free keys.
     items: Option<Box<Schema>>,
+    /// What is not in `fields` is an entry of a map, which counts as a field of its own when it is applied.
+    entries: bool,
 }
 
 static PLAIN: Schema = Schema {
     shape: Shape::Plain,
     fields: BTreeMap::new(),
     items: None,
+    entries: false,
+};
+
+/// What a custom resource's schema does not describe.
+static FREE: Schema = Schema {
+    shape: Shape::Plain,
+    fields: BTreeMap::new(),
+    items: None,
+    entries: true,
 };
 
 impl Schema {
     pub(super) fn field(&self, name: &str) -> &Schema {
-        self.fields
-            .get(name)
-            .unwrap_or_else(|| self.items.as_deref().unwrap_or(&PLAIN))
+        self.fields.get(name).unwrap_or_else(|| self.item())
+    }
+
+    /// Whether a child is an entry of a map.
+    pub(super) fn is_entry(&self, name: &str) -> bool {
+        self.entries && !self.fields.contains_key(name)
     }
 
     pub(super) fn item(&self) -> &Schema {
-        self.items.as_deref().unwrap_or(&PLAIN)
+        let other = if self.entries { &FREE } else { &PLAIN };
+        self.items.as_deref().unwrap_or(other)
     }
 
     fn at(&mut self, path: &str) -> &mut Schema {
@@ -147,6 +162,10 @@ impl Schema {
     /// `x-kubernetes-map-type`).
     pub(super) fn of_custom(openapi: &Value) -> Self {
         let mut schema = Self::from_openapi(openapi);
+        schema.fields.insert("metadata".into(), Self::default());
+        for field in ["apiVersion", "kind"] {
+            schema.fields.insert(field.into(), Self::default());
+        }
         schema.rules("metadata", METADATA);
         schema
     }
@@ -187,6 +206,7 @@ impl Schema {
                 .or_else(|| openapi.get("additionalProperties"))
                 .filter(|items| items.is_object())
                 .map(|items| Box::new(Self::from_openapi(items))),
+            entries: true,
         }
     }
 }

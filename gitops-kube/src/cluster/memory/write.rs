@@ -162,17 +162,17 @@ pub(super) fn apply(
     }
     let now = state.timestamp();
     let Some(live) = state.get(id).cloned() else {
-        if !text(&config, "/metadata/resourceVersion").is_empty()
-            || !text(&config, "/metadata/uid").is_empty()
-        {
+        let uid = text(&config, "/metadata/uid");
+        if !uid.is_empty() {
             return Err(Error::conflict(format!(
-                "{}: the object is not there, and the applied configuration names its version or UID",
+                "{}: uid mismatch: the provided object specified uid {uid}, and no existing object was found",
                 messages::modified(kind, &id.name)
             )));
         }
         admit(state, kind, id)?;
         let mut new = managed::apply(kind, None, &config, context.writer(&now), context.force)?;
         clean_new(kind, &mut new);
+        fields::complete(kind, &mut new)?;
         defaults::set(kind, &mut new);
         return insert(state, kind, id, new, context);
     };
@@ -189,6 +189,7 @@ pub(super) fn apply(
     )?;
     let managed_fields = new["metadata"]["managedFields"].take();
     carry_over(kind, &live, &mut new, context);
+    fields::complete(kind, &mut new)?;
     defaults::set(kind, &mut new);
     defaults::keep(kind, &live, &mut new);
     new["metadata"]["managedFields"] = managed_fields;
@@ -234,18 +235,21 @@ pub(super) fn patch(
                     Error::invalid("the JSON patch cannot be read").with_source(error)
                 })?;
             json_patch::patch(&mut new, &operations).map_err(|error| {
-                Error::invalid(
-                    "the server rejected our request due to an error in our request: the JSON patch cannot be applied",
-                )
-                .with_source(error)
+                Error::invalid("the server rejected our request due to an error in our request")
+                    .with_source(error)
             })?;
         }
     }
-    if text(&new, "/metadata/name") != id.name || text(&new, "/metadata/namespace") != id.namespace
-    {
-        return Err(Error::invalid(
-            "the name or namespace of the object does not match the one on the URL",
-        ));
+    for (field, wanted, place) in [
+        ("name", &id.name, "name on the URL"),
+        ("namespace", &id.namespace, "namespace on the request"),
+    ] {
+        let found = text(&new, &format!("/metadata/{field}"));
+        if found != wanted {
+            return Err(Error::invalid(format!(
+                "the {field} of the object ({found}) does not match the {place} ({wanted})"
+            )));
+        }
     }
     identity(kind, &new, &id.namespace, &id.name)?;
     update(state, kind, id, &live, new, context)
@@ -333,6 +337,7 @@ fn insert(
         new["metadata"]["generation"] = 1.into();
     }
     defaults::allocate(state, kind, &mut new);
+    fields::drop_empty(kind, &mut new);
     validate::object(kind, &new, None)?;
     if context.dry_run {
         return Ok(Arc::new(new));
@@ -365,6 +370,7 @@ fn finish(
             ));
         }
     }
+    fields::drop_empty(kind, &mut new);
     validate::object(kind, &new, Some(live))?;
     if kind.generation && content(kind, live) != content(kind, &new) {
         let generation = live["metadata"]["generation"].as_i64().unwrap_or_default();
@@ -387,11 +393,12 @@ fn finish(
             .pointer("/spec/finalizers")
             .and_then(Value::as_array)
             .is_none_or(|finalizers| kind.api.gvk.kind != "Namespace" || finalizers.is_empty());
-    let stored = state.put(id, new);
     if goes {
+        // With its last finalizer it is deleted, not changed before.
         state.remove(id);
+        return Ok(Arc::new(new));
     }
-    Ok(stored)
+    Ok(state.put(id, new))
 }
 
 /// The namespace must be there, and must not be going.

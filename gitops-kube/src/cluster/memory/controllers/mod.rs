@@ -56,6 +56,18 @@ pub(super) fn changed(
                 let namespace = ObjectId::new("", "Namespace", "", id.namespace.as_str());
                 wake_terminating(state, namespace);
             }
+            if id.group.is_empty() && id.kind == "Pod" {
+                let claims: Vec<ObjectId> = state
+                    .of_kind(
+                        &GroupKind::new("", "PersistentVolumeClaim"),
+                        Some(&id.namespace),
+                    )
+                    .map(|(id, _)| id.clone())
+                    .collect();
+                for claim in claims {
+                    wake_terminating(state, claim);
+                }
+            }
             if let Some(definition) = cluster::definition_of(state, id) {
                 wake_terminating(state, definition);
             }
@@ -129,6 +141,7 @@ pub(super) fn reconcile(state: &mut State, id: &ObjectId) {
         ("apps", "DaemonSet") => stateful::daemon_set(state, id),
         ("batch", "Job") => job::job(state, id),
         ("", "PersistentVolumeClaim") => simple::claim(state, id),
+        ("", "PersistentVolume") => simple::volume(state, id),
         ("", "Service") | ("networking.k8s.io", "Ingress") => simple::address(state, id),
         ("policy", "PodDisruptionBudget") => simple::disruption_budget(state, id),
         ("autoscaling", "HorizontalPodAutoscaler") => simple::autoscaler(state, id),

@@ -1,17 +1,37 @@
 //! Controllers that only tell that all is well: claims, addresses, disruption budgets, autoscalers, API services.
 
-use gitops_core::manifest::ObjectId;
+use gitops_core::manifest::{GroupKind, ObjectId};
 use serde_json::{Value, json};
 
 use super::condition;
+use super::pods::is_over;
+use crate::cluster::memory::defaults::{CLAIM_PROTECTION, VOLUME_PROTECTION};
+use crate::cluster::memory::delete;
 use crate::cluster::memory::state::{State, is_terminating, text};
 use crate::cluster::memory::write;
 
 /// A claim is bound to a volume of its own (as by a dynamic provisioner; the volume itself is not there).
 pub(super) fn claim(state: &mut State, id: &ObjectId) {
-    let Some(live) = state.get(id).cloned().filter(|live| !is_terminating(live)) else {
+    let Some(live) = state.get(id).cloned() else {
         return;
     };
+    if is_terminating(&live) {
+        let uses = |pod: &Value| {
+            !is_over(pod)
+                && pod["spec"]["volumes"]
+                    .as_array()
+                    .into_iter()
+                    .flatten()
+                    .any(|volume| volume["persistentVolumeClaim"]["claimName"] == id.name.as_str())
+        };
+        let used = state
+            .of_kind(&GroupKind::new("", "Pod"), Some(&id.namespace))
+            .any(|(_, pod)| uses(pod));
+        if !used {
+            delete::release(state, id, CLAIM_PROTECTION);
+        }
+        return;
+    }
     if text(&live, "/spec/volumeName").is_empty() {
         let mut bound = (*live).clone();
         bound["spec"]["volumeName"] = format!("pvc-{}", text(&live, "/metadata/uid")).into();
@@ -23,6 +43,13 @@ pub(super) fn claim(state: &mut State, id: &ObjectId) {
         status["capacity"] = json!({"storage": request});
     }
     write::set_status(state, id, status);
+}
+
+/// A volume that is being deleted goes: none is ever bound here.
+pub(super) fn volume(state: &mut State, id: &ObjectId) {
+    if state.get(id).is_some_and(|live| is_terminating(live)) {
+        delete::release(state, id, VOLUME_PROTECTION);
+    }
 }
 
 /// A load balancer's or an ingress controller's address (TEST-NET-3).
