@@ -1,17 +1,17 @@
-//! Programs that render: found on PATH, run in a private directory with a cleared environment, and gone at their deadline.
+//! Runs programs that render: in a private directory with a cleared environment, and gone at their deadline.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
-use std::fmt;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::Arc;
-use std::time::{Duration, UNIX_EPOCH};
 
 use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Command;
 use tokio::sync::{OnceCell, Semaphore, SemaphorePermit};
 
+use super::program::{ProgramOptions, missing};
+use super::sandbox::Sandbox;
 use crate::error::{Error, Result};
 
 /// What is kept of a program's error output.
@@ -30,177 +30,6 @@ const NETWORK_ENV: [&str; 9] = [
 ];
 /// A proxy that nobody answers at: the discard port.
 const NO_PROXY_AT_ALL: &str = "http://127.0.0.1:9";
-
-/// Whether a program that renders may use the network.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum Network {
-    /// It may not. What names something remote is refused before the program runs; the program finds neither `git` nor a proxy that
-    /// answers; and on Linux it runs in a network namespace of its own where `unshare` (util-linux) may make one.
-    #[default]
-    Denied,
-    /// It may: remote bases and charts' dependencies are fetched with whatever the environment grants. Results are not cached, because the
-    /// same request may give something else tomorrow.
-    Allowed,
-}
-
-/// How a program that renders is run.
-#[derive(Clone)]
-pub struct ProgramOptions {
-    /// The program; `None` looks for it on PATH.
-    pub program: Option<PathBuf>,
-    /// How long one rendering may take (90 s unless set, as Argo CD's `ARGOCD_EXEC_TIMEOUT`).
-    pub deadline: Duration,
-    /// How much it may print (32 MiB unless set).
-    pub max_output: usize,
-    /// How much memory each of its processes may take, where the system can limit that: on Linux with `prlimit` (util-linux). 2 GiB unless
-    /// set.
-    pub max_memory: u64,
-    /// Whether it may use the network.
-    pub network: Network,
-    /// Environment variables to add. Nothing else is inherited, except, when the network is allowed, PATH, proxies and certificates.
-    pub env: BTreeMap<String, String>,
-}
-
-impl Default for ProgramOptions {
-    fn default() -> Self {
-        Self {
-            program: None,
-            deadline: Duration::from_secs(90),
-            max_output: 32 << 20,
-            max_memory: 2 << 30,
-            network: Network::default(),
-            env: BTreeMap::new(),
-        }
-    }
-}
-
-impl fmt::Debug for ProgramOptions {
-    /// Variables by name only: their values may be secrets.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("ProgramOptions")
-            .field("program", &self.program)
-            .field("deadline", &self.deadline)
-            .field("max_output", &self.max_output)
-            .field("max_memory", &self.max_memory)
-            .field("network", &self.network)
-            .field("env", &self.env.keys())
-            .finish()
-    }
-}
-
-impl ProgramOptions {
-    pub(super) fn network(&self) -> bool {
-        self.network == Network::Allowed
-    }
-
-    /// Runs all of a rendering, which may start several programs, within the deadline.
-    pub(super) async fn in_time<T>(
-        &self,
-        what: &str,
-        work: impl Future<Output = Result<T>>,
-    ) -> Result<T> {
-        match tokio::time::timeout(self.deadline, work).await {
-            Ok(done) => done,
-            Err(_) => Err(Error::timeout(format!(
-                "{what} took longer than {:?}",
-                self.deadline
-            ))),
-        }
-    }
-}
-
-/// The first of `names` that is on PATH.
-pub(super) fn find(names: &[&str]) -> Option<PathBuf> {
-    let path = std::env::var_os("PATH")?;
-    names.iter().find_map(|name| {
-        std::env::split_paths(&path)
-            // An empty or relative element would take the program from wherever the caller happens to stand.
-            .filter(|dir| dir.is_absolute())
-            .map(|dir| dir.join(name))
-            .find(|file| is_executable(file))
-    })
-}
-
-fn is_executable(file: &Path) -> bool {
-    let Ok(meta) = std::fs::metadata(file) else {
-        return false;
-    };
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::PermissionsExt as _;
-        meta.is_file() && meta.permissions().mode() & 0o111 != 0
-    }
-    #[cfg(not(unix))]
-    meta.is_file()
-}
-
-/// Does work that takes longer than an async task may.
-pub(super) async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::internal("reading what was rendered stopped").with_source(error))?
-}
-
-/// The program of the options, else the first of `names` on PATH.
-///
-/// # Errors
-/// `Unavailable`, with how to get it, when there is none.
-pub(super) fn locate(options: &ProgramOptions, names: &[&str], install: &str) -> Result<PathBuf> {
-    match &options.program {
-        Some(program) => locate_given(program, install),
-        None => find(names).ok_or_else(|| missing(&format!("the program {:?}", names[0]), install)),
-    }
-}
-
-/// A program that was named, by its path or by a name to look for on PATH.
-///
-/// # Errors
-/// As [`locate`].
-pub(super) fn locate_given(program: &Path, install: &str) -> Result<PathBuf> {
-    let found = match program.to_str() {
-        Some(name) if !name.contains(std::path::is_separator) => find(&[name]),
-        _ => std::path::absolute(program)
-            .ok()
-            .filter(|program| is_executable(program)),
-    };
-    found.ok_or_else(|| missing(&format!("the program {}", program.display()), install))
-}
-
-/// A program that is not there, with how to get it.
-fn missing(what: &str, install: &str) -> Error {
-    Error::unavailable(format!("{what} is not there: {install}"))
-        // It does not appear by itself.
-        .with_retryable(false)
-}
-
-/// Which program this is: a file that is replaced by another version has another size or time.
-pub(super) fn identity(program: &Path) -> Option<String> {
-    let real = program.canonicalize().ok()?;
-    let meta = std::fs::metadata(&real).ok()?;
-    let modified = meta.modified().ok()?.duration_since(UNIX_EPOCH).ok()?;
-    Some(format!(
-        "{} {} {}",
-        real.display(),
-        meta.len(),
-        modified.as_nanos()
-    ))
-}
-
-/// What the added variables are, without telling.
-pub(super) fn env_digest(options: &ProgramOptions) -> String {
-    use sha2::{Digest as _, Sha256};
-    let mut hash = Sha256::new();
-    for (name, value) in &options.env {
-        hash.update((name.len() as u64).to_le_bytes());
-        hash.update(name);
-        hash.update((value.len() as u64).to_le_bytes());
-        hash.update(value);
-    }
-    format!("{:?}", hash.finalize())
-}
 
 /// One run of a program.
 pub(super) struct Run<'a> {
@@ -280,82 +109,6 @@ fn is_out_of_memory(stderr: &str) -> bool {
     ]
     .iter()
     .any(|message| stderr.contains(message))
-}
-
-/// What this machine offers to hold a program back.
-#[derive(Debug, Default)]
-struct Sandbox {
-    /// The command that gives it a network namespace with nothing in it; empty where there is none.
-    isolate: Vec<OsString>,
-    /// The command that limits its memory.
-    prlimit: Option<PathBuf>,
-}
-
-impl Sandbox {
-    async fn probe() -> Self {
-        let mut sandbox = Self::default();
-        if !cfg!(target_os = "linux") {
-            return sandbox;
-        }
-        if let Some(unshare) = find(&["unshare"]) {
-            // A user namespace makes it possible without privileges; root may be able to do without.
-            for flags in [&["--user", "--map-current-user", "--net"][..], &["--net"]] {
-                if works(&unshare, flags).await {
-                    sandbox.isolate.push(unshare.into_os_string());
-                    sandbox
-                        .isolate
-                        .extend(flags.iter().chain(&["--"]).map(OsString::from));
-                    break;
-                }
-            }
-        }
-        if let Some(prlimit) = find(&["prlimit"])
-            && works(&prlimit, &["--data=1073741824:1073741824"]).await
-        {
-            sandbox.prlimit = Some(prlimit);
-        }
-        if sandbox.isolate.is_empty() || sandbox.prlimit.is_none() {
-            tracing::debug!(
-                network_namespaces = !sandbox.isolate.is_empty(),
-                memory_limits = sandbox.prlimit.is_some(),
-                "this machine cannot hold rendering programs back in every way"
-            );
-        }
-        sandbox
-    }
-
-    /// What stands before the program.
-    fn command(&self, options: &ProgramOptions) -> Vec<OsString> {
-        let mut argv = Vec::new();
-        if let Some(prlimit) = &self.prlimit {
-            let limit = options.max_memory;
-            argv.extend([
-                prlimit.clone().into_os_string(),
-                format!("--data={limit}:{limit}").into(),
-                "--".into(),
-            ]);
-        }
-        if !options.network() {
-            argv.extend(self.isolate.iter().cloned());
-        }
-        argv
-    }
-}
-
-/// Whether `wrapper` can run a program under these flags: itself, to show its version.
-async fn works(wrapper: &Path, flags: &[&str]) -> bool {
-    let tried = Command::new(wrapper)
-        .args(flags)
-        .arg("--")
-        .arg(wrapper)
-        .arg("--version")
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .kill_on_drop(true)
-        .status();
-    let tried = tokio::time::timeout(Duration::from_secs(5), tried).await;
-    matches!(tried, Ok(Ok(status)) if status.success())
 }
 
 fn environment(command: &mut Command, options: &ProgramOptions, run: &Run<'_>) {
@@ -506,8 +259,10 @@ fn escape(text: &str) -> String {
 #[cfg(unix)]
 #[cfg(test)]
 mod tests {
+    use super::super::program::find;
     use super::*;
     use crate::error::ErrorKind;
+    use std::time::Duration;
 
     async fn shell(script: &str, options: &ProgramOptions) -> Result<Finished> {
         let dir = tempfile::tempdir().unwrap();
@@ -588,31 +343,6 @@ mod tests {
         let devices = |text: Vec<u8>| String::from_utf8(text).unwrap().matches(':').count();
         let inside = shell(script, &ProgramOptions::default()).await.unwrap();
         assert_eq!(devices(inside.stdout), 1, "only lo, and down");
-    }
-
-    #[test]
-    fn a_missing_program_is_named_and_not_tried_again() {
-        for program in ["/nowhere/kustomize", "no-such-program", "/etc/passwd"] {
-            let options = ProgramOptions {
-                program: Some(program.into()),
-                ..ProgramOptions::default()
-            };
-            let error = locate(&options, &["sh"], "install it").unwrap_err();
-            assert_eq!(error.kind(), ErrorKind::Unavailable);
-            assert!(!error.is_retryable());
-            let text = error.to_string();
-            assert!(
-                text.contains(program) && text.contains("install it"),
-                "{text}"
-            );
-        }
-        let error = locate(
-            &ProgramOptions::default(),
-            &["no-such-program"],
-            "install it",
-        );
-        assert_eq!(error.unwrap_err().kind(), ErrorKind::Unavailable);
-        assert!(locate_given(Path::new("sh"), "").is_ok());
     }
 
     #[test]

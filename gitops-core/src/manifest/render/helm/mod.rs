@@ -12,7 +12,8 @@ use async_trait::async_trait;
 use self::chart::Chart;
 use self::values::Inputs;
 use super::paths::shown;
-use super::process::{self, Finished, Network, ProgramOptions, Run, Runner};
+use super::process::{Finished, Run, Runner};
+use super::program::{self, Network, ProgramOptions};
 use super::workdir::WorkDir;
 use super::{Fingerprint, RenderRequest, Renderer, build_env};
 use crate::application::{Helm, Render};
@@ -46,7 +47,7 @@ impl HelmRenderer {
     }
 
     fn program(&self) -> Result<PathBuf> {
-        process::locate(&self.options, &["helm"], INSTALL)
+        program::locate(&self.options, &["helm"], INSTALL)
     }
 }
 
@@ -187,7 +188,7 @@ impl HelmRenderer {
         };
         let output = template.template(&settings).await?;
         let names = template.chart.names();
-        process::off_thread(move || ManifestSet::from_objects(output::parse(&names, &output)?))
+        program::off_thread(move || ManifestSet::from_objects(output::parse(&names, &output)?))
             .await
             .map_err(|error| {
                 // What is wrong with an object may be a value.
@@ -212,8 +213,8 @@ impl Renderer for HelmRenderer {
         }
         let chart = Chart::open(&request.tree, &request.path).ok()?;
         let print = Fingerprint::new("helm", request)?
-            .text(&process::identity(&self.program().ok()?)?)
-            .text(&process::env_digest(&self.options))
+            .text(&program::identity(&self.program().ok()?)?)
+            .text(&program::env_digest(&self.options))
             .paths(&request.tree, chart.directories().ok()?);
         values::fingerprint(print, request, &settings(request), &chart.dir)
     }

@@ -1,6 +1,7 @@
 //! `kustomize build`.
 
 mod edit;
+mod held;
 mod walk;
 
 use std::collections::BTreeMap;
@@ -11,7 +12,8 @@ use async_trait::async_trait;
 
 use self::walk::Walk;
 use super::paths::{self, Place, shown};
-use super::process::{self, Finished, Network, ProgramOptions, Run, Runner};
+use super::process::{Finished, Run, Runner};
+use super::program::{self, Network, ProgramOptions};
 use super::redact::shorten;
 use super::workdir::WorkDir;
 use super::{Fingerprint, RenderRequest, Renderer, build_env};
@@ -64,10 +66,10 @@ impl KustomizeRenderer {
 
     fn program(&self, settings: &Kustomize) -> Result<PathBuf> {
         if settings.version.is_empty() {
-            return process::locate(&self.options, &["kustomize", "kubectl"], INSTALL);
+            return program::locate(&self.options, &["kustomize", "kubectl"], INSTALL);
         }
         match self.versions.get(&settings.version) {
-            Some(program) => process::locate_given(program, INSTALL),
+            Some(program) => program::locate_given(program, INSTALL),
             None => Err(Error::unsupported(
                 &format!(
                     "kustomize version {:?}, for which no program was named",
@@ -228,7 +230,7 @@ impl KustomizeRenderer {
         build.edit(&settings, &components).await?;
         let output = build.build(&settings).await?;
         let file = format!("{} (kustomize)", shown(&request.tree, &build.dir));
-        process::off_thread(move || ManifestSet::from_objects(yaml::parse(&file, &output)?)).await
+        program::off_thread(move || ManifestSet::from_objects(yaml::parse(&file, &output)?)).await
     }
 }
 
@@ -247,10 +249,10 @@ impl Renderer for KustomizeRenderer {
         }
         let plan = self.plan(request).ok()?;
         let mut print = Fingerprint::new("kustomize", request)?
-            .text(&process::identity(&plan.program)?)
-            .text(&process::env_digest(&self.options));
+            .text(&program::identity(&plan.program)?)
+            .text(&program::env_digest(&self.options));
         if let Some(helm) = &self.helm {
-            print = print.text("helm").text(&process::identity(helm)?);
+            print = print.text("helm").text(&program::identity(helm)?);
         }
         // With variables put in for their names.
         for (what, args) in edit::commands(request, &plan.settings, &plan.components).ok()? {
