@@ -3,6 +3,8 @@
 //! [`Cluster`] is narrow on purpose: it exists for the engine and its tests. Programs that want to talk to Kubernetes use
 //! [`kube::Client`](::kube::Client).
 
+#[cfg(any(test, feature = "testing"))]
+pub mod conformance;
 pub mod kube;
 pub mod memory;
 
@@ -148,9 +150,9 @@ pub enum Patch {
 /// A change of an object.
 #[derive(Clone, Debug)]
 pub enum WatchEvent {
-    /// It was made, or was there at the start.
+    /// It was there at the start, or was made.
     Added(Object),
-    /// It was changed.
+    /// It was changed, or made: a cluster need not tell these apart.
     Modified(Object),
     /// It was deleted: its last state.
     Deleted(Object),

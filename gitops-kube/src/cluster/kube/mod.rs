@@ -11,7 +11,7 @@ use futures::StreamExt;
 use futures::stream::BoxStream;
 use gitops_core::manifest::{GroupKind, GroupVersionKind, Object};
 use gitops_core::{Error, ErrorKind, Result};
-use kube::api::DynamicObject;
+use kube::api::{DynamicObject, TypeMeta};
 use kube::runtime::watcher;
 use kube::{Api, Client, Config};
 use serde_json::Value;
@@ -267,9 +267,19 @@ impl Cluster for KubeCluster {
             field_selector: params.fields,
             ..watcher::Config::default()
         };
+        let types = TypeMeta {
+            api_version: kind.gvk.api_version(),
+            kind: kind.gvk.kind.clone(),
+        };
         watcher(api, config)
-            .filter_map(|event| async move {
-                match event {
+            .filter_map(move |event| {
+                let types = types.clone();
+                // The API server leaves them out of lists.
+                let plain = move |mut object: DynamicObject| {
+                    object.types.get_or_insert(types);
+                    plain(object)
+                };
+                futures::future::ready(match event {
                     Ok(watcher::Event::Init) => None,
                     Ok(watcher::Event::InitApply(object)) => {
                         Some(plain(object).map(WatchEvent::Added))
@@ -284,7 +294,7 @@ impl Cluster for KubeCluster {
                     Err(error) => Some(Err(
                         Error::unavailable("the watch was interrupted").with_source(error)
                     )),
-                }
+                })
             })
             .boxed()
     }
