@@ -15,3 +15,4 @@ mod noop;
 mod peers;
 mod quickstart;
 mod render;
+mod yaml;

@@ -230,6 +230,9 @@ impl Composer<'_, '_> {
             return Err(self.fault("a key must be a scalar", span));
         }
         self.check_depth(self.stack.len() + 1, span)?;
+        if self.stack.is_empty() && self.is_behind_a_tab(span) {
+            return Err(self.fault("a tab stands before it; YAML is indented with spaces", span));
+        }
         self.stack.push(Frame {
             collection,
             anchor,
@@ -238,6 +241,16 @@ impl Composer<'_, '_> {
             cost: VALUE_COST,
         });
         Ok(())
+    }
+
+    /// Whether a tab indents the line where the document begins: deeper in, the parser refuses it by itself.
+    fn is_behind_a_tab(&self, span: Span) -> bool {
+        let line = self
+            .chunk
+            .text
+            .lines()
+            .nth(span.start.line().saturating_sub(1));
+        line.is_some_and(|line| line.chars().take(span.start.col()).any(|c| c == '\t'))
     }
 
     fn close(&mut self) -> Result<(), Fault> {

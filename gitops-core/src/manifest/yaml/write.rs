@@ -291,6 +291,8 @@ pub(crate) fn is_plain(value: &str, place: Place) -> bool {
         b'-' => bytes.len() > 1 && !matches!(bytes[1], b' ' | b'-') || is_option(value),
         b' ' | b'?' | b':' | b',' | b'[' | b']' | b'{' | b'}' | b'#' | b'&' | b'*' | b'!'
         | b'|' | b'>' | b'\'' | b'"' | b'%' | b'@' | b'`' => false,
+        // `...` ends a document.
+        b'.' => !value.starts_with("..."),
         _ => true,
     };
     begins
