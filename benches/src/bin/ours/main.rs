@@ -1,4 +1,8 @@
-//! The work of the Go peers done by gitops-rs: one subcommand per job, the same input files, answers as JSON.
+//! The work of the Go peers done by gitops-rs: one subcommand per job, the same input files, answers as JSON on standard output.
+
+mod apply;
+mod clock;
+mod yaml;
 
 use std::fs;
 use std::path::PathBuf;
@@ -41,6 +45,17 @@ enum Job {
         #[arg(long, default_value_t = 1000)]
         count: usize,
     },
+    /// Bytes to objects.
+    YamlParse {
+        /// A file of many documents.
+        file: PathBuf,
+        /// How often.
+        rounds: usize,
+    },
+    /// Sync a file of manifests to a cluster.
+    Apply(apply::Arguments),
+    /// Plan a sync without carrying it out.
+    Plan(apply::Arguments),
 }
 
 fn main() -> Result<()> {
@@ -61,5 +76,8 @@ fn main() -> Result<()> {
         }
         Job::Pairs { file, count } => fs::write(&file, serde_json::to_vec(&pairs(count))?)
             .with_context(|| file.display().to_string()),
+        Job::YamlParse { file, rounds } => yaml::parse(&file, rounds),
+        Job::Apply(arguments) => apply::apply(&arguments),
+        Job::Plan(arguments) => apply::plan(&arguments),
     }
 }

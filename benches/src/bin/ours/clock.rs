@@ -1,0 +1,41 @@
+//! Time and memory.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+
+/// The median of `rounds` runs in milliseconds, after one to warm up.
+pub(crate) fn rounds(rounds: usize, mut run: impl FnMut() -> Result<()>) -> Result<f64> {
+    ensure!(rounds > 0, "at least one round");
+    run()?;
+    let mut times = Vec::with_capacity(rounds);
+    for _ in 0..rounds {
+        let start = Instant::now();
+        run()?;
+        times.push(ms(start.elapsed()));
+    }
+    times.sort_by(f64::total_cmp);
+    Ok(if rounds % 2 == 1 {
+        times[rounds / 2]
+    } else {
+        f64::midpoint(times[rounds / 2 - 1], times[rounds / 2])
+    })
+}
+
+/// In milliseconds.
+pub(crate) fn ms(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e3
+}
+
+/// The most memory that this process has held so far, in megabytes (Linux: VmHWM).
+pub(crate) fn peak_mb() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").context("/proc/self/status")?;
+    let kb: f64 = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmHWM:"))
+        .and_then(|rest| rest.trim().strip_suffix(" kB"))
+        .context("no VmHWM")?
+        .trim()
+        .parse()?;
+    Ok(kb / 1024.0)
+}
