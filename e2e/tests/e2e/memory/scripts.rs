@@ -32,7 +32,8 @@ fn workload(kind: &str, name: &str, spec: Value) -> Value {
     value
 }
 
-fn definition() -> Value {
+/// A custom kind with a field of every sort.
+pub(super) fn definition() -> Value {
     let spec = json!({"type": "object", "required": ["size"], "properties": {
         "size": {"type": "integer", "minimum": 1},
         "colour": {"type": "string", "enum": ["red", "green"], "default": "red"},

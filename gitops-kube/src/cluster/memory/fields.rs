@@ -91,6 +91,16 @@ pub(super) fn drop_empty(kind: &Kind, value: &mut Value) {
     // Definitions and custom resources are stored as JSON.
     if kind.openapi.is_none() && kind.api.gvk.group != "apiextensions.k8s.io" {
         hollow(value);
+        // A map here, not a selector's struct.
+        if matches!(&*kind.api.gvk.kind, "Service" | "ReplicationController")
+            && let Some(spec) = value.get_mut("spec").and_then(Value::as_object_mut)
+            && spec
+                .get("selector")
+                .and_then(Value::as_object)
+                .is_some_and(serde_json::Map::is_empty)
+        {
+            spec.remove("selector");
+        }
     }
 }
 

@@ -38,47 +38,22 @@ impl FieldSet {
 
     /// Without the exact paths in `other`.
     pub(super) fn difference(&self, other: &Self) -> Self {
-        self.combine(
-            Some(other),
-            &|mine, theirs| mine && !theirs.is_some_and(|set| set.member),
-            false,
-        )
-    }
-
-    /// Without the paths in `other` and all below them.
-    pub(super) fn recursive_difference(&self, other: &Self) -> Self {
-        self.combine(
-            Some(other),
-            &|mine, theirs| mine && !theirs.is_some_and(|set| set.member),
-            true,
-        )
+        self.combine(Some(other), &|mine, theirs| mine && !theirs)
     }
 
     /// The paths in both.
     pub(super) fn intersection(&self, other: &Self) -> Self {
-        self.combine(
-            Some(other),
-            &|mine, theirs| mine && theirs.is_some_and(|set| set.member),
-            false,
-        )
+        self.combine(Some(other), &|mine, theirs| mine && theirs)
     }
 
-    fn combine(
-        &self,
-        other: Option<&Self>,
-        keep: &dyn Fn(bool, Option<&Self>) -> bool,
-        recursive: bool,
-    ) -> Self {
-        if recursive && other.is_some_and(|set| set.member) {
-            return Self::default();
-        }
+    fn combine(&self, other: Option<&Self>, keep: &dyn Fn(bool, bool) -> bool) -> Self {
         let mut set = Self {
-            member: keep(self.member, other),
+            member: keep(self.member, other.is_some_and(|set| set.member)),
             children: BTreeMap::new(),
         };
         for (element, child) in &self.children {
             let theirs = other.and_then(|set| set.children.get(element));
-            let child = child.combine(theirs, keep, recursive);
+            let child = child.combine(theirs, keep);
             if !child.is_empty() {
                 set.children.insert(element.clone(), child);
             }
@@ -86,19 +61,22 @@ impl FieldSet {
         set
     }
 
-    /// The members as paths for messages: `.spec.containers[name="web"].image`.
+    /// The members as paths for messages: `.spec.containers[name="web"].image`. Those of one level come before those further down, as in
+    /// structured-merge-diff.
     pub(super) fn paths(&self) -> Vec<String> {
         let mut paths = Vec::new();
-        self.collect_paths(String::new(), &mut paths);
+        self.collect_paths("", &mut paths);
         paths
     }
 
-    fn collect_paths(&self, path: String, paths: &mut Vec<String>) {
+    fn collect_paths(&self, path: &str, paths: &mut Vec<String>) {
         for (element, child) in &self.children {
-            child.collect_paths(format!("{path}{}", display(element)), paths);
+            if child.member {
+                paths.push(format!("{path}{}", display(element)));
+            }
         }
-        if self.member {
-            paths.push(path);
+        for (element, child) in &self.children {
+            child.collect_paths(&format!("{path}{}", display(element)), paths);
         }
     }
 
@@ -169,26 +147,22 @@ mod tests {
         assert_eq!(
             set.paths(),
             [
+                ".metadata.labels",
                 ".metadata.finalizers[=\"x\"]",
                 ".metadata.labels.a",
-                ".metadata.labels",
-                ".spec.ports[port=80,protocol=\"TCP\"].port",
                 ".spec.ports[port=80,protocol=\"TCP\"]",
+                ".spec.ports[port=80,protocol=\"TCP\"].port",
             ]
         );
     }
 
     #[test]
-    fn differences_know_what_lies_below() {
+    fn differences_and_intersections_go_by_path() {
         let set = FieldSet::from_json(&json!({"f:a": {".": {}, "f:b": {}}, "f:c": {}}));
         let gone = FieldSet::from_json(&json!({"f:a": {}}));
         assert_eq!(
             set.difference(&gone).to_json(),
             json!({"f:a": {"f:b": {}}, "f:c": {}})
-        );
-        assert_eq!(
-            set.recursive_difference(&gone).to_json(),
-            json!({"f:c": {}})
         );
         assert_eq!(set.intersection(&gone).to_json(), json!({"f:a": {}}));
     }

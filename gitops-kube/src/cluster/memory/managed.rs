@@ -1,6 +1,8 @@
 //! Who owns which field: `metadata.managedFields`, server-side apply, and what other writes do to it
 //! (structured-merge-diff, `merge/update.go`; apimachinery, `managedfields/internal`).
 
+use std::collections::BTreeMap;
+
 use gitops_core::{Error, Result};
 use serde_json::{Value, json};
 
@@ -67,7 +69,7 @@ pub(super) fn apply(
         for entry in &entries {
             managed.add(&entry.set);
         }
-        merge::remove(&kind.schema, &mut merged, &last.set, &managed);
+        merged = merge::prune(&kind.schema, &merged, &last.set, &managed);
     }
     drop_nulls(&mut merged);
 
@@ -82,10 +84,10 @@ pub(super) fn apply(
                 conflicts.push((describe(entry), taken.paths()));
             }
         }
-        entry.set = entry.set.recursive_difference(&changes.removed);
+        entry.set = entry.set.difference(&changes.removed);
     }
     if !conflicts.is_empty() {
-        return Err(conflict(&conflicts));
+        return Err(conflict(conflicts));
     }
     let unchanged = last.as_ref().filter(|last| last.set == mine);
     entries.push(Entry {
@@ -118,17 +120,14 @@ pub(super) fn update(kind: &Kind, live: Option<&Value>, new: &mut Value, writer:
         .position(|entry| entry.is(&writer, false, kind));
     let mut mine = at.map(|at| entries.remove(at));
     for entry in &mut entries {
-        entry.set = entry
-            .set
-            .difference(&changed)
-            .recursive_difference(&changes.removed);
+        entry.set = entry.set.difference(&changed).difference(&changes.removed);
     }
     let mut set = mine
         .as_ref()
         .map(|entry| entry.set.clone())
         .unwrap_or_default();
     set.add(&changed);
-    let set = set.recursive_difference(&changes.removed);
+    let set = set.difference(&changes.removed);
     match &mut mine {
         Some(entry) => {
             if entry.set != set || !changed.is_empty() {
@@ -273,19 +272,26 @@ fn describe(entry: &Entry) -> String {
     text
 }
 
-fn conflict(conflicts: &[(String, Vec<String>)]) -> Error {
-    let count: usize = conflicts.iter().map(|(_, fields)| fields.len()).sum();
-    let mut message = format!(
-        "Apply failed with {count} conflict{}: ",
-        if count == 1 { "" } else { "s" }
-    );
-    let parts: Vec<String> = conflicts
+fn conflict(conflicts: Vec<(String, Vec<String>)>) -> Error {
+    let mut managers: BTreeMap<String, Vec<String>> = BTreeMap::new();
+    for (who, fields) in conflicts {
+        managers.entry(who).or_default().extend(fields);
+    }
+    let count: usize = managers.values().map(Vec::len).sum();
+    if count == 1
+        && let Some((who, fields)) = managers.first_key_value()
+    {
+        return Error::conflict(format!(
+            "Apply failed with 1 conflict: conflict with {who}: {}",
+            fields.concat()
+        ));
+    }
+    let parts: Vec<String> = managers
         .iter()
-        .map(|(who, fields)| match &fields[..] {
-            [field] => format!("conflict with {who}: {field}"),
-            fields => format!("conflicts with {who}:\n- {}", fields.join("\n- ")),
-        })
+        .map(|(who, fields)| format!("conflicts with {who}:\n- {}", fields.join("\n- ")))
         .collect();
-    message.push_str(&parts.join("\n"));
-    Error::conflict(message)
+    Error::conflict(format!(
+        "Apply failed with {count} conflicts: {}",
+        parts.join("\n")
+    ))
 }

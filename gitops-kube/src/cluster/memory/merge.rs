@@ -168,59 +168,101 @@ fn merge_lists(
     merged
 }
 
-/// Removes from `value` what is in `last` and that nobody in `managed` owns.
-pub(super) fn remove(schema: &Schema, value: &mut Value, last: &FieldSet, managed: &FieldSet) {
-    let nobody = FieldSet::default();
+/// The fields of a stored value; lists that break their keys count as one field.
+fn fields_of(schema: &Schema, value: &Value) -> FieldSet {
+    let mut set = FieldSet::default();
     match value {
         Value::Object(map) if schema.shape != Shape::Atomic => {
-            for (element, child) in &last.children {
-                let Some(name) = element.strip_prefix("f:") else {
-                    continue;
-                };
-                let owned = managed.children.get(element).filter(|set| !set.is_empty());
-                let Some(inner) = map.get_mut(name) else {
-                    continue;
-                };
-                if child.member && owned.is_none() {
-                    map.remove(name);
-                } else {
-                    let had = !is_hollow(inner);
-                    remove(schema.field(name), inner, child, owned.unwrap_or(&nobody));
-                    if had && is_hollow(inner) && owned.is_none_or(|set| !set.member) {
-                        map.remove(name);
-                    }
+            set.member = map.is_empty();
+            for (name, value) in map {
+                let mut child = fields_of(schema.field(name), value);
+                child.member |= schema.is_entry(name);
+                set.children.insert(format!("f:{name}"), child);
+            }
+        }
+        Value::Array(items) => match elements(schema, items) {
+            Some(elements) => {
+                for (element, item) in elements.into_iter().zip(items) {
+                    let mut child = match item {
+                        Value::Object(_) => fields_of(schema.item(), item),
+                        _ => FieldSet::default(),
+                    };
+                    child.member = true;
+                    set.children.insert(element, child);
                 }
             }
+            None => set.member = true,
+        },
+        _ => set.member = true,
+    }
+    set
+}
+
+/// Makes every named field a member that has members below it (`EnsureNamedFieldsAreMembers`); list items and entries of maps are not.
+fn with_named(schema: &Schema, set: &FieldSet) -> FieldSet {
+    let mut named = FieldSet {
+        member: set.member,
+        children: BTreeMap::new(),
+    };
+    for (element, child) in &set.children {
+        let mut child = match element.strip_prefix("f:") {
+            Some(name) => {
+                let mut below = with_named(schema.field(name), child);
+                below.member |= !schema.is_entry(name) && !child.is_empty();
+                below
+            }
+            None => with_named(schema.item(), child),
+        };
+        child.member |= set.children[element].member;
+        named.children.insert(element.clone(), child);
+    }
+    named
+}
+
+/// Removes from `merged` what the manager applied last time (`last`) and what neither it nor anybody else (`managed`, all of them with the new
+/// configuration) owns now: `prune`, `addBackOwnedItems` and `addBackDanglingItems` of `merge/update.go`.
+pub(super) fn prune(schema: &Schema, merged: &Value, last: &FieldSet, managed: &FieldSet) -> Value {
+    let last = with_named(schema, last);
+    let all = with_named(schema, &fields_of(schema, merged));
+    let pruned = without(schema, merged, &last);
+    let mut keep = with_named(schema, &fields_of(schema, &pruned));
+    keep.add(&with_named(schema, managed));
+    let pruned = without(schema, merged, &all.difference(&keep));
+    let kept = with_named(schema, &fields_of(schema, &pruned));
+    without(schema, merged, &all.difference(&kept).intersection(&last))
+}
+
+/// The value without the members of `gone`; a map or list that nothing is left of stays, empty (`typed/remove.go`).
+fn without(schema: &Schema, value: &Value, gone: &FieldSet) -> Value {
+    match value {
+        Value::Object(map) if schema.shape != Shape::Atomic => {
+            let mut left = Map::new();
+            for (name, value) in map {
+                let value = match gone.children.get(&format!("f:{name}")) {
+                    Some(gone) if gone.member => continue,
+                    Some(gone) => without(schema.field(name), value, gone),
+                    None => value.clone(),
+                };
+                left.insert(name.clone(), value);
+            }
+            Value::Object(left)
         }
         Value::Array(items) => {
             let Some(elements) = elements(schema, items) else {
-                return;
+                return value.clone();
             };
-            let mut at = 0;
-            items.retain_mut(|item| {
-                let element = &elements[at];
-                at += 1;
-                let Some(child) = last.children.get(element) else {
-                    return true;
-                };
-                let owned = managed.children.get(element).filter(|set| !set.is_empty());
-                if child.member && owned.is_none() {
-                    return false;
-                }
-                remove(schema.item(), item, child, owned.unwrap_or(&nobody));
-                true
-            });
+            let mut left = Vec::new();
+            for (element, item) in elements.iter().zip(items) {
+                left.push(match gone.children.get(element) {
+                    Some(gone) if gone.member => continue,
+                    Some(gone) => without(schema.item(), item, gone),
+                    None => item.clone(),
+                });
+            }
+            Value::Array(left)
         }
-        _ => {}
-    }
-}
-
-fn is_hollow(value: &Value) -> bool {
-    match value {
-        Value::Object(map) => map.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Null => true,
-        _ => false,
+        // What is removed whole is removed by whatever holds it.
+        other => other.clone(),
     }
 }
 
@@ -229,7 +271,7 @@ fn is_hollow(value: &Value) -> bool {
 pub(super) struct Changes {
     /// Added or modified fields.
     pub(super) changed: FieldSet,
-    /// Removed fields: the topmost one of what went.
+    /// Removed fields, with all that was below them.
     pub(super) removed: FieldSet,
 }
 
@@ -260,7 +302,7 @@ fn walk(
             for (name, value) in present(before) {
                 let element = format!("f:{name}");
                 match after.get(name).filter(|value| !value.is_null()) {
-                    None => removed.child(element).member = true,
+                    None => added(schema.field(name), false, value, removed.child(element)),
                     Some(now) => walk(
                         schema.field(name),
                         always && ALWAYS_THERE.contains(&name.as_str()),
@@ -288,7 +330,11 @@ fn walk(
                     let at: HashMap<&String, &Value> = right.iter().zip(after).collect();
                     for (element, value) in left.iter().zip(before) {
                         match at.get(element) {
-                            None => removed.child(element.clone()).member = true,
+                            None => {
+                                let removed = removed.child(element.clone());
+                                added(schema.item(), false, value, removed);
+                                removed.member = true;
+                            }
                             Some(now) => walk(
                                 schema.item(),
                                 false,
@@ -334,6 +380,7 @@ const ALWAYS_THERE: [&str; 12] = [
     "names",
 ];
 
+/// All the fields of a value that is only there on one side.
 fn added(schema: &Schema, always: bool, value: &Value, set: &mut FieldSet) {
     match value {
         Value::Object(map) if schema.shape != Shape::Atomic => {

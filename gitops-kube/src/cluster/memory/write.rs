@@ -119,6 +119,7 @@ pub(super) fn create(
     admit(state, kind, id)?;
     fields::conform(kind, &mut new, context.validation)?;
     clean_new(kind, &mut new);
+    fields::drop_empty(kind, &mut new);
     defaults::set(kind, &mut new);
     let now = state.timestamp();
     managed::update(kind, None, &mut new, context.writer(&now));
@@ -309,6 +310,7 @@ fn update(
         _ => live.clone(),
     };
     managed::drop_nulls(&mut new);
+    fields::drop_empty(kind, &mut new);
     carry_over(kind, live, &mut new, context);
     defaults::set(kind, &mut new);
     defaults::keep(kind, live, &mut new);
