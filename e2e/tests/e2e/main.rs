@@ -8,6 +8,7 @@ mod conformance;
 mod engine;
 mod faults;
 mod harness;
+mod health;
 mod install;
 mod kill;
 mod memory;
