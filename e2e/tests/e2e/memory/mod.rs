@@ -2,6 +2,7 @@
 
 mod random;
 mod scripts;
+mod status;
 
 use anyhow::Result;
 use gitops_core::ErrorKind;
@@ -147,11 +148,27 @@ async fn one(cluster: &dyn Cluster, namespace: &str, ask: &Ask) -> gitops_core::
                 .await?
         }
         Edit(manager, _, change) => {
-            let mut value = before.clone().map(Object::into_value).unwrap_or_default();
-            change(&mut value);
-            cluster
-                .replace(&kind, &Object::new(value, None)?, &params(manager))
-                .await?
+            let mut tries = 0;
+            loop {
+                let live = cluster.get(key).await?;
+                let mut value = live.clone().map(Object::into_value).unwrap_or_default();
+                change(&mut value);
+                let object = Object::new(value, None)?;
+                let fresh =
+                    live.is_some_and(|live| live.resource_version() == object.resource_version());
+                match cluster.replace(&kind, &object, &params(manager)).await {
+                    // A controller was faster.
+                    Err(error)
+                        if error.kind() == ErrorKind::Conflict
+                            && fresh
+                            && tries < 5
+                            && error.message().contains("has been modified") =>
+                    {
+                        tries += 1
+                    }
+                    other => break other?,
+                }
+            }
         }
         Merge(manager, _, patch) => {
             cluster

@@ -548,8 +548,15 @@ pub(super) fn allocate(state: &mut State, kind: &Kind, new: &mut Value) {
                     "controller-uid": uid, "batch.kubernetes.io/controller-uid": uid,
                     "job-name": name, "batch.kubernetes.io/job-name": name,
                 });
+                // Labels that were taken from the template are those that it ends up with.
+                let taken = new["metadata"]["labels"].is_null()
+                    || new["metadata"]["labels"] == new["spec"]["template"]["metadata"]["labels"];
                 if let Some(template) = new["spec"]["template"].as_object_mut() {
                     generated_labels(template, &labels);
+                }
+                if taken {
+                    new["metadata"]["labels"] =
+                        new["spec"]["template"]["metadata"]["labels"].clone();
                 }
             }
         }

@@ -228,7 +228,9 @@ const TABLE: &[(&str, &[&str], &[Row])] = &[
         &[
             ("Ingress", "ingresses", true, "gs"),
             ("IngressClass", "ingressclasses", false, "g"),
+            ("IPAddress", "ipaddresses", false, ""),
             ("NetworkPolicy", "networkpolicies", true, "g"),
+            ("ServiceCIDR", "servicecidrs", false, "s"),
         ],
     ),
     (
@@ -252,8 +254,15 @@ const TABLE: &[(&str, &[&str], &[Row])] = &[
         &[
             ("CSIDriver", "csidrivers", false, ""),
             ("CSINode", "csinodes", false, ""),
+            ("CSIStorageCapacity", "csistoragecapacities", true, ""),
             ("StorageClass", "storageclasses", false, ""),
             ("VolumeAttachment", "volumeattachments", false, "s"),
+            (
+                "VolumeAttributesClass",
+                "volumeattributesclasses",
+                false,
+                "",
+            ),
         ],
     ),
     (
@@ -321,6 +330,16 @@ const TABLE: &[(&str, &[&str], &[Row])] = &[
         "node.k8s.io",
         &["v1"],
         &[("RuntimeClass", "runtimeclasses", false, "")],
+    ),
+    (
+        "resource.k8s.io",
+        &["v1"],
+        &[
+            ("DeviceClass", "deviceclasses", false, "g"),
+            ("ResourceClaim", "resourceclaims", true, "s"),
+            ("ResourceClaimTemplate", "resourceclaimtemplates", true, ""),
+            ("ResourceSlice", "resourceslices", false, "g"),
+        ],
     ),
     (
         "flowcontrol.apiserver.k8s.io",

@@ -5,13 +5,15 @@ use std::time::Duration;
 use gitops_core::manifest::ObjectId;
 use serde_json::{Value, json};
 
-use super::condition;
 use super::owned::{Owned, controlled, count, counts, discard, hash, make_pod, ready, reference};
 use super::pods;
+use super::{also_at, condition};
 use crate::cluster::memory::state::{State, Task, is_terminating, text};
 use crate::cluster::memory::write;
 
 const REVISION: &str = "deployment.kubernetes.io/revision";
+const DESIRED: &str = "deployment.kubernetes.io/desired-replicas";
+const MAXIMUM: &str = "deployment.kubernetes.io/max-replicas";
 const HASH: &str = "pod-template-hash";
 
 pub(super) fn replica_set(state: &mut State, id: &ObjectId) {
@@ -79,7 +81,7 @@ pub(super) fn deployment(state: &mut State, id: &ObjectId) {
             Some(set) => {
                 // An older set is taken up again by a rollback.
                 let number = revision(&set.1).max(newest + 1);
-                scale(state, set, new_wanted, Some(number));
+                scale(state, &live, set, new_wanted, Some(number));
             }
         }
     }
@@ -94,7 +96,7 @@ pub(super) fn deployment(state: &mut State, id: &ObjectId) {
         };
         for set in &sets {
             let now = count(&set.1, "/spec/replicas", 0);
-            scale(state, set, now.min(keep), None);
+            scale(state, &live, set, now.min(keep), None);
             keep = keep.saturating_sub(now);
         }
         forget_old(state, &live, &sets);
@@ -154,6 +156,8 @@ fn make_set(
         },
         "spec": {"replicas": replicas, "selector": selector, "template": template},
     });
+    let mut set = set;
+    annotate(&mut set, deployment);
     let id = ObjectId::new("apps", "ReplicaSet", id.namespace.as_str(), name);
     if state.get(&id).is_some() {
         // It is still being deleted; its end wakes this controller.
@@ -164,7 +168,34 @@ fn make_set(
     Some((id, value))
 }
 
-fn scale(state: &mut State, set: &Owned, replicas: usize, revision: Option<u64>) {
+/// What the controller notes about the Deployment on its ReplicaSets.
+fn annotate(set: &mut Value, deployment: &Value) {
+    let wanted = count(deployment, "/spec/replicas", 1);
+    let surge = match &deployment["spec"]["strategy"]["rollingUpdate"]["maxSurge"] {
+        Value::String(percent) => {
+            let percent: usize = percent
+                .strip_suffix('%')
+                .and_then(|percent| percent.parse().ok())
+                .unwrap_or_default();
+            (wanted * percent).div_ceil(100)
+        }
+        number => number
+            .as_u64()
+            .and_then(|number| usize::try_from(number).ok())
+            .unwrap_or_default(),
+    };
+    let annotations = &mut set["metadata"]["annotations"];
+    annotations[DESIRED] = wanted.to_string().into();
+    annotations[MAXIMUM] = (wanted + surge).to_string().into();
+}
+
+fn scale(
+    state: &mut State,
+    deployment: &Value,
+    set: &Owned,
+    replicas: usize,
+    revision: Option<u64>,
+) {
     let Some(live) = state.get(&set.0).cloned() else {
         return;
     };
@@ -172,6 +203,7 @@ fn scale(state: &mut State, set: &Owned, replicas: usize, revision: Option<u64>)
     new["spec"]["replicas"] = replicas.into();
     if let Some(revision) = revision {
         new["metadata"]["annotations"][REVISION] = revision.to_string().into();
+        annotate(&mut new, deployment);
     }
     if new != *live {
         write::internal(state, &set.0, new, "");
@@ -259,6 +291,7 @@ fn report(state: &mut State, id: &ObjectId, old: &[Owned], current: Option<&Obje
         current,
         [wanted, replicas, updated, available],
     );
+    also_at(&mut status, "lastUpdateTime");
     write::set_status(state, id, status);
 }
 

@@ -6,9 +6,9 @@ use gitops_core::backend::Propagation;
 use gitops_core::manifest::ObjectId;
 use serde_json::{Value, json};
 
-use super::condition;
 use super::owned::{Owned, controlled, count, counts, discard, make_pod, ready};
 use super::pods;
+use super::{also_at, condition};
 use crate::cluster::memory::state::{State, Task, is_terminating, text};
 use crate::cluster::memory::{delete, write};
 
@@ -52,6 +52,7 @@ pub(super) fn job(state: &mut State, id: &ObjectId) {
             "JobSuspended",
             "Job suspended",
         );
+        also_at(&mut status, "lastProbeTime");
         write::set_status(state, id, status);
         return;
     }
@@ -120,6 +121,7 @@ pub(super) fn job(state: &mut State, id: &ObjectId) {
     status["ready"] = ready(&running).into();
     status["terminating"] = 0.into();
     status["uncountedTerminatedPods"] = json!({});
+    also_at(&mut status, "lastProbeTime");
     write::set_status(state, id, status);
 }
 

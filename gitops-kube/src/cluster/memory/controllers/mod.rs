@@ -189,3 +189,12 @@ fn condition(status: &mut Value, now: &str, kind: &str, is: &str, reason: &str, 
         }
     }
 }
+
+/// Gives every condition that has none yet another time: when its transition was.
+fn also_at(status: &mut Value, field: &str) {
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        if condition[field].is_null() {
+            condition[field] = condition["lastTransitionTime"].clone();
+        }
+    }
+}

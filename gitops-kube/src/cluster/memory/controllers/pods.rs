@@ -79,6 +79,7 @@ fn status(state: &State, live: &Value, ready: bool, now: &str) -> Value {
         }
         containers.push(json!({
             "name": container["name"], "image": image, "imageID": if runs { image } else { "" },
+            "resources": container["resources"],
             "ready": runs && !ends, "started": runs && !ends, "restartCount": 0,
             "state": told, "lastState": {},
         }));
@@ -98,8 +99,22 @@ fn status(state: &State, live: &Value, ready: bool, now: &str) -> Value {
         && containers
             .iter()
             .all(|c| c["state"]["terminated"].is_object());
+    for container in containers.iter_mut().filter(|_| ready) {
+        if container["state"]["waiting"].is_null() {
+            let id = format!(
+                "memory://{}/{}",
+                text(live, "/metadata/uid"),
+                text(container, "/name")
+            );
+            if container["state"]["terminated"].is_object() {
+                container["state"]["terminated"]["containerID"] = id.as_str().into();
+            }
+            container["containerID"] = id.into();
+        }
+    }
     status["containerStatuses"] = containers.into();
     status["hostIP"] = "192.0.2.1".into();
+    status["hostIPs"] = json!([{"ip": "192.0.2.1"}]);
     if status["startTime"].is_null() {
         status["startTime"] = now.into();
     }
@@ -109,7 +124,7 @@ fn status(state: &State, live: &Value, ready: bool, now: &str) -> Value {
         (false, false) => "Pending",
     }
     .into();
-    if all {
+    if all || done {
         status["podIP"] = "10.244.0.10".into();
         status["podIPs"] = json!([{"ip": "10.244.0.10"}]);
     }
@@ -120,6 +135,15 @@ fn status(state: &State, live: &Value, ready: bool, now: &str) -> Value {
         "Initialized",
         "True",
         if done { "PodCompleted" } else { "" },
+        "",
+    );
+    let sandbox = if ready && !done { "True" } else { "False" };
+    condition(
+        &mut status,
+        now,
+        "PodReadyToStartContainers",
+        sandbox,
+        "",
         "",
     );
     for kind in ["ContainersReady", "Ready"] {
@@ -138,6 +162,11 @@ fn status(state: &State, live: &Value, ready: bool, now: &str) -> Value {
                 &message,
             );
         }
+    }
+    let generation = &live["metadata"]["generation"];
+    status["observedGeneration"] = generation.clone();
+    for condition in status["conditions"].as_array_mut().into_iter().flatten() {
+        condition["observedGeneration"] = generation.clone();
     }
     status
 }

@@ -163,6 +163,10 @@ pub(super) fn daemon_set(state: &mut State, id: &ObjectId) {
         .map(|(id, _)| id.name.clone())
         .collect();
     let revision = hash(&live["spec"]["template"]);
+    let template = live["metadata"]["annotations"]["deprecated.daemonset.template.generation"]
+        .as_str()
+        .unwrap_or("1")
+        .to_owned();
     let pods = controlled(state, &live, "Pod");
     let on = |node: &str| {
         pods.iter()
@@ -171,7 +175,11 @@ pub(super) fn daemon_set(state: &mut State, id: &ObjectId) {
     for node in &nodes {
         if on(node).is_none() {
             let name = format!("{}-{}", id.name, state.suffix());
-            make_pod(state, &live, &name, &[(REVISION, &revision)], |pod| {
+            let labels = [
+                (REVISION, revision.as_str()),
+                ("pod-template-generation", &template),
+            ];
+            make_pod(state, &live, &name, &labels, |pod| {
                 pod["spec"]["nodeName"] = node.as_str().into();
             });
         }
