@@ -559,3 +559,67 @@ async fn watches_tell_what_happens() {
         assert_eq!(next().await, expected);
     }
 }
+
+#[tokio::test]
+async fn a_definition_waits_for_its_objects_and_takes_no_new_ones() {
+    let cluster = InMemoryCluster::new();
+    apply(&cluster, widgets()).await;
+    let mut held = widget(json!({"size": 1}));
+    held["metadata"]["finalizers"] = json!(["example.org/hold"]);
+    apply(&cluster, held).await;
+    let crds = kind(
+        &cluster,
+        "apiextensions.k8s.io/v1",
+        "CustomResourceDefinition",
+    )
+    .await;
+    let key = ObjectKey {
+        kind: &crds,
+        namespace: "",
+        name: "widgets.shop.example.org",
+    };
+    cluster.delete(key, &DeleteParams::default()).await.unwrap();
+    let going = cluster.get(key).await.unwrap().unwrap();
+    assert!(going.is_terminating());
+    let mut another = widget(json!({"size": 1}));
+    another["metadata"]["name"] = json!("another");
+    let error = try_apply(&cluster, "test", another).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    assert!(error.to_string().contains("is terminating"), "{error}");
+    let kinds = kind(&cluster, "shop.example.org/v1", "Widget").await;
+    let widget = ObjectKey {
+        kind: &kinds,
+        namespace: "default",
+        name: "w",
+    };
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    cluster
+        .patch(widget, &patch, &as_manager("x"))
+        .await
+        .unwrap();
+    assert!(cluster.get(key).await.unwrap().is_none());
+}
+
+#[tokio::test]
+async fn status_is_written_for_custom_kinds() {
+    let cluster = InMemoryCluster::new();
+    apply(&cluster, widgets()).await;
+    let made = apply(&cluster, widget(json!({"size": 1}))).await;
+    let kinds = kind(&cluster, "shop.example.org/v1", "Widget").await;
+    let key = ObjectKey {
+        kind: &kinds,
+        namespace: "default",
+        name: "w",
+    };
+    cluster.set_status(key, json!({"phase": "Ready"})).unwrap();
+    let live = cluster.get(key).await.unwrap().unwrap();
+    assert_eq!(live.pointer("/status/phase"), Some(&json!("Ready")));
+    assert_eq!(
+        live.pointer("/metadata/generation"),
+        made.pointer("/metadata/generation")
+    );
+    // A write of the object itself leaves the status.
+    let again = apply(&cluster, widget(json!({"size": 2}))).await;
+    assert_eq!(again.pointer("/status/phase"), Some(&json!("Ready")));
+    assert_eq!(again.pointer("/metadata/generation"), Some(&json!(2)));
+}

@@ -213,3 +213,26 @@ async fn lists_per_namespace_do_where_cluster_wide_ones_are_forbidden() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_no_op_of_a_thousand_objects_only_lists() {
+    let (cluster, engine, set, options) = fixture();
+    let all = || {
+        manifests((0..1000).map(|number| match number % 10 {
+            0 => deployment(&format!("web-{number}"), "x:1", 1),
+            _ => config_map(&format!("map-{number}"), json!({"k": "1"})),
+        }))
+    };
+    for _ in 0..2 {
+        let report = engine.sync(&set, all(), &options).await.unwrap();
+        assert!(report.is_success(), "{:?}", report.failure);
+    }
+    cluster.reset_requests();
+    let report = engine.sync(&set, all(), &options).await.unwrap();
+    assert_eq!(report.count(ResourceAction::Unchanged), 1000);
+    let requests = cluster.requests();
+    assert!(
+        requests.writes() == 0 && requests.reads() < 20,
+        "{requests:?}"
+    );
+}

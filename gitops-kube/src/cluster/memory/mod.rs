@@ -42,6 +42,7 @@ mod delete;
 mod faults;
 mod fields;
 mod fieldset;
+mod identity;
 mod kinds;
 mod managed;
 mod merge;
@@ -204,7 +205,7 @@ impl InMemoryCluster {
         let Some(live) = state.get(&id).cloned() else {
             return Err(messages::not_found(&kind, &id.name));
         };
-        let mut new = write::served(&kind, &live);
+        let mut new = identity::served(&kind, &live);
         new["status"] = status;
         let context = Context::controller("status");
         write::replace(&mut state, &kind, &id, new, context).map(|_| ())
@@ -239,7 +240,7 @@ impl InMemoryCluster {
             state.advance();
             let kind = kind(&state, &key.kind.gvk)?;
             let id = match body {
-                Some(body) => write::identity(&kind, &body.to_value(), key.namespace, key.name)?,
+                Some(body) => identity::identity(&kind, &body.to_value(), key.namespace, key.name)?,
                 None => id(&kind, key.namespace, key.name)?,
             };
             let context = Context {
@@ -277,8 +278,8 @@ fn id(kind: &Kind, namespace: &str, name: &str) -> Result<ObjectId> {
             kind.api.group_kind()
         )));
     }
-    write::path_segment(namespace)?;
-    write::path_segment(name)?;
+    identity::path_segment(namespace)?;
+    identity::path_segment(name)?;
     Ok(ObjectId::new(
         gvk.group.as_str(),
         gvk.kind.as_str(),

@@ -15,10 +15,11 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::faults::{Faults, Verb};
+use super::identity::served;
 use super::kinds::Kind;
 use super::selector::{Fields, Labels};
 use super::state::State;
-use super::write::served;
+
 use crate::cluster::{ListParams, ObjectList, WatchEvent};
 
 /// Where a page ended.

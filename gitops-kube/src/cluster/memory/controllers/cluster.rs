@@ -108,7 +108,7 @@ fn furnish(state: &mut State, namespace: &str) {
 }
 
 /// The definition of a custom object's kind.
-pub(super) fn definition_of(state: &State, id: &ObjectId) -> Option<ObjectId> {
+pub(in crate::cluster::memory) fn definition_of(state: &State, id: &ObjectId) -> Option<ObjectId> {
     let kind = state.kinds.preferred(&id.group_kind())?;
     kind.openapi.as_ref()?;
     let name = format!("{}.{}", kind.api.plural, kind.api.gvk.group);

@@ -8,6 +8,8 @@ mod pods;
 mod simple;
 mod stateful;
 
+pub(super) use self::cluster::definition_of;
+
 use gitops_core::manifest::{GroupKind, ObjectId};
 use serde_json::{Value, json};
 
