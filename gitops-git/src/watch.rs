@@ -87,7 +87,22 @@ struct State {
 struct Subscriber {
     revision: Revision,
     last: Option<String>,
+    /// Was told nothing yet.
+    fresh: bool,
     items: mpsc::Sender<Result<NewRevision>>,
+}
+
+/// One stream's end; dropping it stops the looking when it was the last.
+struct Listening {
+    items: mpsc::Receiver<Result<NewRevision>>,
+    state: Arc<State>,
+}
+
+impl Drop for Listening {
+    fn drop(&mut self) {
+        self.items.close();
+        self.state.wake.notify_one();
+    }
 }
 
 impl Default for GitWatcher {
@@ -120,9 +135,9 @@ impl GitWatcher {
     ) -> BoxStream<'static, Result<NewRevision>> {
         let (shared, repository) = (Arc::clone(&self.shared), repository.clone());
         stream::once(async move {
-            let items = shared.subscribe(repository, revision);
-            stream::unfold(items, |mut items| async move {
-                items.recv().await.map(|item| (item, items))
+            let listening = shared.subscribe(repository, revision);
+            stream::unfold(listening, |mut listening| async move {
+                listening.items.recv().await.map(|item| (item, listening))
             })
         })
         .flatten()
@@ -168,6 +183,19 @@ impl GitWatcher {
 }
 
 impl State {
+    /// Ends when nobody listens. May swallow a wake-up; whoever waits here looks at everything afterwards.
+    async fn deserted(&self) {
+        loop {
+            self.wake.notified().await;
+            if lock(&self.subscribers)
+                .iter()
+                .all(|subscriber| subscriber.items.is_closed())
+            {
+                return;
+            }
+        }
+    }
+
     fn poke(&self) {
         self.poked.store(true, Ordering::SeqCst);
         self.wake.notify_one();
@@ -175,32 +203,35 @@ impl State {
 }
 
 impl Shared {
-    fn subscribe(
-        self: Arc<Self>,
-        repository: Repository,
-        revision: Revision,
-    ) -> mpsc::Receiver<Result<NewRevision>> {
+    fn subscribe(self: Arc<Self>, repository: Repository, revision: Revision) -> Listening {
         let (sender, items) = mpsc::channel(16);
         let subscriber = Subscriber {
             revision,
             last: None,
+            fresh: true,
             items: sender,
         };
         let key = repository.key();
         let mut groups = lock(&self.groups);
-        match groups.get(&key).filter(|group| !group.task.is_finished()) {
+        let state = match groups.get(&key).filter(|group| !group.task.is_finished()) {
             Some(group) => {
                 lock(&group.state.subscribers).push(subscriber);
                 group.state.wake.notify_one();
+                Arc::clone(&group.state)
             }
             None => {
                 let state = Arc::new(State::default());
                 lock(&state.subscribers).push(subscriber);
                 let task = tokio::spawn(look(Arc::clone(&self), repository, Arc::clone(&state)));
-                groups.insert(key, Group { state, task });
+                let group = Group {
+                    state: Arc::clone(&state),
+                    task,
+                };
+                groups.insert(key, group);
+                state
             }
-        }
-        items
+        };
+        Listening { items, state }
     }
 
     /// Forgets the group when nobody listens any more; under the lock, so that no subscriber slips in.
@@ -235,37 +266,43 @@ async fn look(shared: Arc<Shared>, repository: Repository, state: Arc<State>) {
     let mut paused = shared.paused.subscribe();
     let mut failures = 0;
     let mut due = Instant::now();
-    let mut known: Option<RemoteRefs> = None;
+    let mut last: Option<Result<RemoteRefs>> = None;
     loop {
         // The sender lives in `shared`, so this cannot fail.
         let _ = paused.wait_for(|paused| !paused).await;
         if shared.end_if_deserted(repository.key(), &state) {
             return;
         }
-        if state.poked.swap(false, Ordering::SeqCst) || Instant::now() >= due || known.is_none() {
-            match repository.list_refs().await {
-                Ok(refs) => {
+        let looks = state.poked.swap(false, Ordering::SeqCst) || Instant::now() >= due;
+        if looks {
+            // Dropping the last stream also stops a look under way.
+            let listed = tokio::select! {
+                listed = repository.list_refs() => listed,
+                () = state.deserted() => continue,
+            };
+            let retry_after = match &listed {
+                Ok(_) => {
                     failures = 0;
-                    due = Instant::now() + shared.pause_after(0, None);
-                    known = Some(refs);
+                    None
                 }
                 Err(error) => {
                     failures += 1;
-                    let pause = shared.pause_after(failures, error.retry_after());
                     tracing::warn!(url = %repository.url(), failures, %error, "cannot list references");
-                    due = Instant::now() + pause;
-                    known = None;
-                    for subscriber in lock(&state.subscribers).iter() {
-                        let _ = subscriber.items.try_send(Err(copy(&error)));
-                    }
-                    wait(&state, &mut paused, due).await;
-                    continue;
+                    error.retry_after()
                 }
-            }
+            };
+            due = Instant::now() + shared.pause_after(failures, retry_after);
+            last = Some(listed);
         }
-        if let Some(refs) = &known {
-            for subscriber in lock(&state.subscribers).iter_mut() {
-                tell(subscriber, &repository, refs);
+        for subscriber in lock(&state.subscribers).iter_mut() {
+            // Others who joined meanwhile are told what was seen last; who was told is not told again.
+            let fresh = std::mem::take(&mut subscriber.fresh);
+            match &last {
+                Some(Ok(refs)) if looks || fresh => tell(subscriber, &repository, refs),
+                Some(Err(error)) if looks || fresh => {
+                    let _ = subscriber.items.try_send(Err(copy(error)));
+                }
+                _ => {}
             }
         }
         wait(&state, &mut paused, due).await;

@@ -7,6 +7,7 @@ mod applyset;
 mod conformance;
 mod engine;
 mod faults;
+mod git;
 mod harness;
 mod health;
 mod install;

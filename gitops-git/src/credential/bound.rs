@@ -119,6 +119,27 @@ impl StaticCredential {
         )
     }
 
+    /// [`ssh_key`](Self::ssh_key) with a key that is locked with a passphrase.
+    ///
+    /// # Errors
+    /// As for [`new`](Self::new).
+    pub fn locked_ssh_key(
+        url: &str,
+        private_key: impl Into<SecretString>,
+        passphrase: impl Into<SecretString>,
+        known_hosts: Option<String>,
+    ) -> Result<Self> {
+        Self::new(
+            url,
+            Credential::SshKey {
+                username: None,
+                private_key: private_key.into(),
+                passphrase: Some(passphrase.into()),
+                known_hosts,
+            },
+        )
+    }
+
     /// The running SSH agent.
     ///
     /// # Errors

@@ -117,8 +117,14 @@ pub(crate) fn error(what: &str, stderr: &str, stdout: &str) -> Error {
         ErrorKind::InvalidInput if all.contains("returned error: 30") => {
             " (redirects are not followed; use the URL that the server redirects to)"
         }
-        ErrorKind::Integrity if all.contains("host key") || all.contains("host identification") => {
-            " (the host's key is unknown or changed)"
+        ErrorKind::Integrity if all.contains("host identification has changed") => {
+            " (the host shows another key than the one in known_hosts)"
+        }
+        ErrorKind::Integrity if all.contains("host key") => {
+            " (the host's key is not in known_hosts)"
+        }
+        ErrorKind::Integrity if all.contains("certificate") => {
+            " (the server's certificate is not trusted)"
         }
         _ => "",
     };

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use gitops_core::{Error, Result};
 use tokio::process::Command;
 
-use super::private::Surroundings;
+use super::private::{Ssh, Surroundings};
 use super::process::{Finished, run};
 use super::{FetchRequest, Remote, RemoteRefs, Transport, classify, is_ref_name, is_sha};
 
@@ -21,6 +21,7 @@ use super::{FetchRequest, Remote, RemoteRefs, Transport, classify, is_ref_name, 
 pub struct GitCli {
     git: PathBuf,
     ssh: PathBuf,
+    agent: Option<PathBuf>,
     max_output: usize,
 }
 
@@ -29,6 +30,7 @@ impl Default for GitCli {
         Self {
             git: PathBuf::from("git"),
             ssh: PathBuf::from("ssh"),
+            agent: None,
             max_output: 64 * 1024 * 1024,
         }
     }
@@ -54,6 +56,14 @@ impl GitCli {
         self
     }
 
+    /// Uses the SSH agent at this socket, instead of the one that `SSH_AUTH_SOCK` names, where the credential is
+    /// [`Credential::SshAgent`](gitops_core::credential::Credential::SshAgent).
+    #[must_use]
+    pub fn agent_socket(mut self, path: impl Into<PathBuf>) -> Self {
+        self.agent = Some(path.into());
+        self
+    }
+
     /// Accepts at most this many bytes of output (a list of references), 64 MiB unless set.
     #[must_use]
     pub fn max_output(mut self, bytes: usize) -> Self {
@@ -75,7 +85,11 @@ impl GitCli {
             None => command.current_dir("/"),
         };
         command.args(arguments);
-        let surroundings = Surroundings::prepare(&mut command, remote, &self.ssh)?;
+        let ssh = Ssh {
+            program: &self.ssh,
+            agent: self.agent.as_deref(),
+        };
+        let surroundings = Surroundings::prepare(&mut command, remote, &ssh)?;
         if git_dir.is_none() {
             command.env("GIT_DIR", "/dev/null");
         }

@@ -32,6 +32,14 @@ const PROXIES: &[&str] = &[
     "NO_PROXY",
 ];
 
+/// How SSH is spoken.
+pub(super) struct Ssh<'a> {
+    /// The program.
+    pub(super) program: &'a Path,
+    /// The agent's socket; `None`: the one that `SSH_AUTH_SOCK` names.
+    pub(super) agent: Option<&'a Path>,
+}
+
 /// The surroundings; dropping removes the files.
 #[derive(Debug)]
 pub(super) struct Surroundings {
@@ -42,7 +50,7 @@ pub(super) struct Surroundings {
 
 impl Surroundings {
     /// Prepares `command` for speaking to `remote`.
-    pub(super) fn prepare(command: &mut Command, remote: &Remote, ssh: &Path) -> Result<Self> {
+    pub(super) fn prepare(command: &mut Command, remote: &Remote, ssh: &Ssh<'_>) -> Result<Self> {
         let io = |error| Error::internal("cannot write a private file").with_source(error);
         // `tempfile` makes it 0700.
         let files = tempfile::Builder::new()
@@ -194,18 +202,19 @@ fn http(
 fn ssh_files(
     command: &mut Command,
     remote: &Remote,
-    ssh: &Path,
+    ssh: &Ssh<'_>,
     files: &Path,
     secrets: &mut Vec<String>,
 ) -> Result<()> {
     let mut lines = String::from(
-        "Host *\nBatchMode yes\nStrictHostKeyChecking yes\nUpdateHostKeys no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
+        "Host *\nStrictHostKeyChecking yes\nUpdateHostKeys no\nPasswordAuthentication no\nKbdInteractiveAuthentication no\n\
          ForwardAgent no\nForwardX11 no\nClearAllForwardings yes\nPermitLocalCommand no\nControlMaster no\nControlPath none\nLogLevel ERROR\nServerAliveInterval 15\n",
     );
     let seconds = remote.timeout.as_secs().clamp(1, 60);
     let _ = writeln!(lines, "ConnectTimeout {seconds}");
     let mut known_hosts = remote.known_hosts.as_deref();
     let mut user = None;
+    let mut batch = true;
     match &remote.credential {
         None => lines.push_str("IdentityAgent none\nIdentityFile none\n"),
         Some(Credential::SshKey {
@@ -217,11 +226,10 @@ fn ssh_files(
             user = username.as_deref();
             known_hosts = own.as_deref().or(known_hosts);
             secrets.push(private_key.expose().to_owned());
-            if passphrase.as_ref().is_some_and(|text| !text.is_empty()) {
-                return Err(Error::new(
-                    gitops_core::ErrorKind::Unsupported,
-                    "SSH keys with a passphrase are not supported; give the key to an agent",
-                ));
+            if let Some(passphrase) = passphrase.as_ref().filter(|text| !text.is_empty()) {
+                secrets.push(passphrase.expose().to_owned());
+                askpass(command, files, passphrase.expose())?;
+                batch = false;
             }
             // OpenSSH wants a newline at the end, and no carriage returns.
             let mut key = private_key.expose().replace("\r\n", "\n");
@@ -241,7 +249,11 @@ fn ssh_files(
         }) => {
             user = username.as_deref();
             known_hosts = own.as_deref().or(known_hosts);
-            match std::env::var_os("SSH_AUTH_SOCK") {
+            let agent = match ssh.agent {
+                Some(path) => Some(path.as_os_str().to_owned()),
+                None => std::env::var_os("SSH_AUTH_SOCK"),
+            };
+            match agent {
                 Some(socket) => {
                     command.env("SSH_AUTH_SOCK", socket);
                 }
@@ -260,6 +272,12 @@ fn ssh_files(
             )));
         }
     }
+    // In batch mode ssh would not even ask the program that knows the passphrase.
+    lines.push_str(if batch {
+        "BatchMode yes\n"
+    } else {
+        "BatchMode no\nNumberOfPasswordPrompts 1\n"
+    });
     if let Some(user) = user.filter(|_| remote.url.username().is_none()) {
         if user.is_empty()
             || user.starts_with('-')
@@ -283,6 +301,7 @@ fn ssh_files(
     }
     let config = write(files, "ssh_config", &lines)?;
     let ssh = ssh
+        .program
         .to_str()
         .ok_or_else(|| Error::invalid("the path of ssh is not UTF-8"))?;
     for text in [ssh, &config] {
@@ -301,6 +320,26 @@ fn ssh_files(
     Ok(())
 }
 
+/// Makes ssh learn a key's passphrase from a file that only this user may read, through the program that `SSH_ASKPASS` names (ssh(1), OpenSSH 8.4 or newer).
+fn askpass(command: &mut Command, files: &Path, passphrase: &str) -> Result<()> {
+    if passphrase.contains(['\n', '\r', '\0']) {
+        return Err(Error::invalid(
+            "the key's passphrase holds a control character",
+        ));
+    }
+    write(files, "passphrase", &format!("{passphrase}\n"))?;
+    let program = write_mode(
+        files,
+        "askpass",
+        "#!/bin/sh\nexec cat \"${0%/*}/passphrase\"\n",
+        0o700,
+    )?;
+    command
+        .env("SSH_ASKPASS", program)
+        .env("SSH_ASKPASS_REQUIRE", "force");
+    Ok(())
+}
+
 /// A path as a value of ssh's configuration, where `%` starts a token.
 fn quote(path: &str) -> Result<String> {
     if path.contains(['"', '\n', '\\']) {
@@ -313,12 +352,18 @@ fn quote(path: &str) -> Result<String> {
 
 /// Writes a file that only this user may read.
 fn write(dir: &Path, name: &str, text: &str) -> Result<String> {
+    write_mode(dir, name, text, 0o600)
+}
+
+fn write_mode(dir: &Path, name: &str, text: &str, mode: u32) -> Result<String> {
     use std::io::Write as _;
     let path = dir.join(name);
     let mut options = std::fs::OpenOptions::new();
     options.write(true).create_new(true);
     #[cfg(unix)]
-    std::os::unix::fs::OpenOptionsExt::mode(&mut options, 0o600);
+    std::os::unix::fs::OpenOptionsExt::mode(&mut options, mode);
+    #[cfg(not(unix))]
+    let _ = mode;
     options
         .open(&path)
         .and_then(|mut file| file.write_all(text.as_bytes()))
