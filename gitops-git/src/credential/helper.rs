@@ -21,6 +21,7 @@ pub struct CredentialHelper {
     program: PathBuf,
     arguments: Vec<OsString>,
     timeout: Duration,
+    with_path: bool,
 }
 
 impl CredentialHelper {
@@ -30,6 +31,7 @@ impl CredentialHelper {
             program: program.into(),
             arguments: Vec::new(),
             timeout: Duration::from_secs(30),
+            with_path: false,
         }
     }
 
@@ -60,6 +62,14 @@ impl CredentialHelper {
     #[must_use]
     pub fn timeout(mut self, timeout: Duration) -> Self {
         self.timeout = timeout;
+        self
+    }
+
+    /// Whether the helper is told the path too, for credentials of single repositories. Not unless set: as with Git's `credential.useHttpPath`, a helper that knows
+    /// the host only would find nothing.
+    #[must_use]
+    pub fn with_path(mut self, with_path: bool) -> Self {
+        self.with_path = with_path;
         self
     }
 
@@ -103,18 +113,22 @@ impl CredentialProvider for CredentialHelper {
         if let Some(port) = request.port {
             question.push_str(&format!(":{port}"));
         }
-        let path = request
-            .url
-            .split_once("://")
-            .and_then(|(_, rest)| rest.split_once('/'))
-            .map_or("", |(_, path)| path);
-        question.push_str(&format!("\npath={path}\n"));
+        question.push('\n');
+        if self.with_path {
+            let path = request
+                .url
+                .split_once("://")
+                .and_then(|(_, rest)| rest.split_once('/'))
+                .map_or("", |(_, path)| path);
+            question.push_str(&format!("path={path}\n"));
+        }
         if let Some(username) = &request.username {
             question.push_str(&format!("username={username}\n"));
         }
         // A newline in a value would start a key of its own (CVE-2020-5260).
         if question.contains(['\0', '\r'])
-            || question.lines().count() != 3 + usize::from(request.username.is_some())
+            || question.lines().count()
+                != 2 + usize::from(self.with_path) + usize::from(request.username.is_some())
         {
             return Err(Error::invalid(
                 "the URL holds characters that a credential helper cannot be asked with",
@@ -168,6 +182,8 @@ mod tests {
             }
             other => panic!("{other:?}"),
         }
+        let exact = helper.clone().with_path(true);
+        assert!(exact.credential(&request).await.unwrap().is_none());
         let mut other = request.clone();
         other.port = Some(3001);
         assert!(helper.credential(&other).await.unwrap().is_none());

@@ -2,9 +2,8 @@
 
 use std::collections::BTreeMap;
 use std::future::Future;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use backon::{BackoffBuilder, ExponentialBuilder};
 use gitops_core::{Error, ErrorKind, Result};
 use jiff::Timestamp;
 
@@ -13,6 +12,9 @@ use super::{Repository, store};
 use crate::revision::Revision;
 use crate::template;
 use crate::transport::is_ref_name;
+
+/// Between two attempts to push.
+const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 /// How to commit onto a branch. Plain data: start from [`new`](Self::new) and change what matters.
 #[derive(Clone, Debug)]
@@ -174,18 +176,14 @@ impl Repository {
         if !is_ref_name(&reference) || branch.starts_with('-') {
             return Err(Error::invalid(format!("{branch:?} is not a branch's name")));
         }
-        let mut pauses = ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(20))
-            .with_max_delay(Duration::from_secs(2))
-            .with_factor(1.5)
-            .with_jitter()
-            .without_max_times()
-            .build();
+        // In units of what an attempt takes here, which tells how long others keep the branch busy.
+        let mut patience = 1.0_f64;
         // The commit of an attempt whose answer was lost: it may be on the branch.
         let mut uncertain: Option<(String, Option<String>)> = None;
         let mut attempt = 0;
         loop {
             attempt += 1;
+            let begun = Instant::now();
             let tip = self.tip(&branch, options).await?;
             if let Some((commit, parent)) = uncertain.take()
                 && let Some(tip) = &tip
@@ -232,9 +230,10 @@ impl Repository {
                 return Err(error.context(format!("gave up after {attempt} attempts")));
             }
             tracing::debug!(attempt, %error, "the push lost; fetching and editing again");
-            if let Some(pause) = pauses.next() {
-                tokio::time::sleep(pause).await;
-            }
+            // Anywhere in the time, so that those who lost to the same push do not meet again.
+            let pause = begun.elapsed().mul_f64(patience * fastrand::f64());
+            tokio::time::sleep(pause.clamp(Duration::from_millis(5), MAX_PAUSE)).await;
+            patience = (patience * 1.5).min(100.0);
         }
     }
 

@@ -1,7 +1,8 @@
 //! The default transport: the `git` program as a child.
 
+use std::fs::DirEntry;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use gitops_core::{Error, Result};
@@ -178,13 +179,12 @@ impl Transport for GitCli {
         let finished = match request.max_bytes {
             None => call.await?,
             Some(limit) => {
-                let limit = limit.saturating_add(objects_size(git_dir));
                 tokio::select! {
                     finished = call => finished?,
                     size = grown_over(git_dir, limit) => {
-                        remove_partial_packs(git_dir);
+                        remove_partial_objects(git_dir);
                         return Err(Error::invalid(format!(
-                            "git fetch was stopped: the repository grew to {size} bytes, over the limit"
+                            "git fetch was stopped: it brought {size} bytes, over the limit of {limit}"
                         )));
                     }
                 }
@@ -221,34 +221,43 @@ impl Transport for GitCli {
     }
 }
 
-fn objects_size(git_dir: &Path) -> u64 {
-    std::fs::read_dir(git_dir.join("objects/pack"))
-        .into_iter()
-        .flatten()
-        .flatten()
-        .filter_map(|entry| entry.metadata().ok())
-        .map(|metadata| metadata.len())
-        .sum()
+/// The files in the directories of the object store that changed since then: `git` unpacks small fetches into loose objects, and keeps others as packs.
+fn new_files(git_dir: &Path, since: SystemTime) -> impl Iterator<Item = DirEntry> {
+    let list = |dir: PathBuf| std::fs::read_dir(dir).into_iter().flatten().flatten();
+    let is_new = move |entry: &DirEntry| {
+        let modified = entry.metadata().and_then(|metadata| metadata.modified());
+        modified.is_ok_and(|modified| modified >= since)
+    };
+    list(git_dir.join("objects"))
+        .filter(is_new)
+        .flat_map(move |dir| list(dir.path()).filter(is_new))
 }
 
-/// Ends when the packs take more than `limit` bytes.
+/// Ends when what arrived takes more than `limit` bytes.
 async fn grown_over(git_dir: &Path, limit: u64) -> u64 {
+    // Some file systems keep times in steps of two seconds.
+    let since = SystemTime::now() - Duration::from_secs(2);
+    let size = || -> u64 {
+        new_files(git_dir, since)
+            .filter_map(|entry| entry.metadata().ok())
+            .map(|metadata| metadata.len())
+            .sum()
+    };
+    let before = size();
+    let mut pause = Duration::from_millis(10);
     loop {
-        tokio::time::sleep(Duration::from_millis(250)).await;
-        let size = objects_size(git_dir);
-        if size > limit {
-            return size;
+        tokio::time::sleep(pause).await;
+        let grown = size().saturating_sub(before);
+        if grown > limit {
+            return grown;
         }
+        pause = (pause * 2).min(Duration::from_millis(250));
     }
 }
 
 /// Removes what a killed `git` left half-written.
-pub(crate) fn remove_partial_packs(git_dir: &Path) {
-    for entry in std::fs::read_dir(git_dir.join("objects/pack"))
-        .into_iter()
-        .flatten()
-        .flatten()
-    {
+pub(crate) fn remove_partial_objects(git_dir: &Path) {
+    for entry in new_files(git_dir, SystemTime::UNIX_EPOCH) {
         if entry.file_name().to_string_lossy().starts_with("tmp_") {
             let _ = std::fs::remove_file(entry.path());
         }
