@@ -583,10 +583,13 @@ async fn a_definition_waits_for_its_objects_and_takes_no_new_ones() {
     assert!(going.is_terminating());
     let mut another = widget(json!({"size": 1}));
     another["metadata"]["name"] = json!("another");
-    let error = try_apply(&cluster, "test", another).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::InvalidInput);
-    assert!(error.to_string().contains("is terminating"), "{error}");
     let kinds = kind(&cluster, "shop.example.org/v1", "Widget").await;
+    let error = cluster
+        .create(&kinds, &object(another), &as_manager("test"))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    assert!(error.to_string().contains("is terminating"), "{error}");
     let widget = ObjectKey {
         kind: &kinds,
         namespace: "default",

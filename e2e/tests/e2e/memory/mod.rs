@@ -79,7 +79,7 @@ async fn one(cluster: &dyn Cluster, namespace: &str, ask: &Ask) -> gitops_core::
     );
     let mut kind = cluster.resolve(&gvk).await;
     for _ in 0..40 {
-        if kind.is_ok() || !gvk.group.starts_with("memory.") {
+        if kind.is_ok() || !gvk.group.ends_with("memory.example.org") {
             break;
         }
         // A definition takes a moment until it is established.
@@ -303,7 +303,7 @@ async fn compare(scripts: Vec<(String, Vec<Ask>)>) -> Result<()> {
             differences(&format!("{name}[{at}]"), theirs, ours, &mut found);
             if found.len() > before {
                 found.push(format!(
-                    "    request {:?}\n    answer {ours}\n    before {:?}",
+                    "    request {:?}\n    in memory {ours}\n    real {theirs}\n    before {:?}",
                     script[at],
                     before_that[..at]
                         .iter()

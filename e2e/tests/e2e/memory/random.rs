@@ -46,7 +46,7 @@ pub(super) fn script(seed: u64) -> (String, Vec<Ask>) {
         2 => deployment,
         _ => service,
     };
-    let mut script = vec![Apply("one", definition())];
+    let mut script = vec![Apply("one", definition("random.memory.example.org"))];
     for _ in 0..60 {
         let value = make(&mut chance);
         let manager = chance.one(&["one", "two", "three"]);
@@ -113,7 +113,7 @@ fn widget(chance: &mut Chance) -> Value {
     if chance.often() {
         spec["free"] = json!({"deep": texts(chance), "list": chance.some(&[1, 2])});
     }
-    json!({"apiVersion": "memory.example.org/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec})
+    json!({"apiVersion": "random.memory.example.org/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec})
 }
 
 fn deployment(chance: &mut Chance) -> Value {

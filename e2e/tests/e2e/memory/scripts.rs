@@ -33,7 +33,7 @@ fn workload(kind: &str, name: &str, spec: Value) -> Value {
 }
 
 /// A custom kind with a field of every sort.
-pub(super) fn definition() -> Value {
+pub(super) fn definition(group: &str) -> Value {
     let spec = json!({"type": "object", "required": ["size"], "properties": {
         "size": {"type": "integer", "minimum": 1},
         "colour": {"type": "string", "enum": ["red", "green"], "default": "red"},
@@ -53,9 +53,9 @@ pub(super) fn definition() -> Value {
     });
     json!({
         "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
-        "metadata": {"name": "widgets.memory.example.org"},
+        "metadata": {"name": format!("widgets.{group}")},
         "spec": {
-            "group": "memory.example.org", "scope": "Namespaced", "names": {"kind": "Widget", "plural": "widgets"},
+            "group": group, "scope": "Namespaced", "names": {"kind": "Widget", "plural": "widgets"},
             "versions": [version],
         },
     })
@@ -133,12 +133,16 @@ pub(super) fn all() -> Vec<(&'static str, Vec<Ask>)> {
         "ds",
         json!({"template": {"metadata": {"labels": {"app": "ds"}}, "spec": {"nodeSelector": {"none": "such"}, "containers": [{"name": "c", "image": "x"}]}}}),
     );
+    let named = |name: &str, mut value: Value| {
+        value["metadata"]["name"] = name.into();
+        value
+    };
     let widget = |spec: Value| json!({"apiVersion": "memory.example.org/v1", "kind": "Widget", "metadata": {"name": "w"}, "spec": spec});
     vec![
         (
             "custom",
             vec![
-                Apply("one", definition()),
+                Apply("one", definition("memory.example.org")),
                 Apply("one", widget(json!({"size": 2}))),
                 Apply("one", widget(json!({"size": 2}))),
                 Apply("one", widget(json!({"size": "2"}))),
@@ -210,8 +214,24 @@ pub(super) fn all() -> Vec<(&'static str, Vec<Ask>)> {
                     value
                 }),
                 List(widget(json!({})), ""),
-                Apply("one", definition()),
-                Delete(definition()),
+                Apply("one", definition("memory.example.org")),
+                Apply("one", {
+                    let mut value = widget(json!({"size": 1}));
+                    value["metadata"] = json!({"name": "held", "finalizers": ["example.org/hold"]});
+                    value
+                }),
+                Delete(definition("memory.example.org")),
+                Create("maker", named("late", widget(json!({"size": 1})))),
+                Apply("maker", named("later", widget(json!({"size": 1})))),
+                Merge(
+                    "releaser",
+                    {
+                        let mut value = widget(json!({}));
+                        value["metadata"]["name"] = "held".into();
+                        value
+                    },
+                    json!({"metadata": {"finalizers": null}}),
+                ),
             ],
         ),
         (

@@ -352,16 +352,17 @@ fn finish(
     Ok(state.put(id, new))
 }
 
-/// The namespace must be there, and must not be going.
+/// The namespace must be there, and neither it nor the kind's definition may be going.
 fn admit(state: &State, kind: &Kind, id: &ObjectId) -> Result<()> {
     let definition = controllers::definition_of(state, id);
     if definition
         .and_then(|definition| state.get(&definition))
         .is_some_and(|definition| is_terminating(definition))
     {
-        return Err(Error::invalid(
-            "create not allowed while custom resource definition is terminating",
-        ));
+        return Err(Error::permission_denied(format!(
+            "{} is forbidden: create not allowed while custom resource definition is terminating",
+            messages::quoted(kind, &id.name)
+        )));
     }
     if !kind.api.is_namespaced() {
         return Ok(());
