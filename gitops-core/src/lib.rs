@@ -9,7 +9,9 @@
 //! | [`manifest`] | Kubernetes objects as Git holds them |
 //! | [`rule`], [`validate`], [`notify`] | the traits for sync rules, validators and notifiers |
 //! | [`credential`], [`secret`] | credentials, asked for when they are needed |
+//! | [`store`] | applications, kept in memory or in a directory |
 //! | [`error`] | the one error |
+//! | `testing` | mocks and conformance suites (feature `testing`) |
 
 pub mod application;
 pub mod backend;
@@ -20,6 +22,8 @@ pub mod notify;
 pub mod rule;
 pub mod secret;
 pub mod store;
+#[cfg(feature = "testing")]
+pub mod testing;
 pub mod validate;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};

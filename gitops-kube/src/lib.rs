@@ -4,3 +4,4 @@ pub mod cluster;
 pub mod direct;
 pub mod engine;
 pub mod health;
+pub mod store;

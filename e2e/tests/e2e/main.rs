@@ -17,4 +17,5 @@ mod noop;
 mod peers;
 mod quickstart;
 mod render;
+mod store;
 mod yaml;

@@ -21,6 +21,13 @@ pub fn desired_digest(object: &Object) -> String {
     hasher.finish()
 }
 
+/// The digest of any value, whatever the order of its keys.
+pub(crate) fn value_digest(value: &Value) -> String {
+    let mut hasher = Hasher::default();
+    hasher.map([(&String::new(), value)].into_iter());
+    hasher.finish()
+}
+
 /// The digest of an object's live form, as seen by field manager `manager`.
 pub fn live_digest(object: &Object, manager: &str) -> String {
     let mut hasher = Hasher::default();

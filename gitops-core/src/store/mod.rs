@@ -1,14 +1,18 @@
-//! Where applications are kept: in memory. (`gitops-kube` keeps them in the cluster.)
+//! Where applications are kept: in memory, or in a directory. (`gitops-kube` keeps them in the cluster.)
 
+mod directory;
 mod memory;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::directory::DirectoryStore;
 pub use self::memory::MemoryStore;
-use crate::application::{AppRef, ApplicationStatus};
+use crate::application::{AppRef, Application, ApplicationStatus};
+use crate::backend::{PutMode, PutOutcome};
 use crate::error::{Error, Result};
+use crate::manifest::digest::value_digest;
 
 /// Keeps the status of applications (history, last operation) beside them.
 ///
@@ -48,13 +52,62 @@ macro_rules! forward {
 
 forward!(&T, Box<T>, Arc<T>);
 
+/// What [`ApplicationStore::put`](crate::backend::ApplicationStore::put) has to do: for stores that read a record, decide, and write it.
+///
+/// `stored` is the application that is kept now. The answer says whether anything has to be written ([`PutOutcome::changed`]), and the version afterwards,
+/// which is [`version`]'s.
+///
+/// # Errors
+/// Those of `put`: `AlreadyExists` and `Conflict` as `mode` says, `NotFound` for an update of nothing.
+pub fn decide_put(
+    stored: Option<&Application>,
+    app: &Application,
+    mode: &PutMode,
+) -> Result<PutOutcome> {
+    let outcome = |created, changed| PutOutcome {
+        created,
+        changed,
+        version: version(app),
+    };
+    let Some(stored) = stored else {
+        return match mode {
+            PutMode::Update(_) => Err(not_found(&app.app_ref())),
+            _ => Ok(outcome(true, true)),
+        };
+    };
+    if let PutMode::Update(expected) = mode
+        && *expected != version(stored)
+    {
+        return Err(Error::conflict(format!(
+            "application {} was changed meanwhile",
+            app.app_ref()
+        )));
+    }
+    if stored == app {
+        return Ok(outcome(false, false));
+    }
+    if *mode == PutMode::Create {
+        return Err(Error::already_exists(format!(
+            "application {} exists with another specification",
+            app.app_ref()
+        )));
+    }
+    Ok(outcome(false, true))
+}
+
+/// A version made of the application's content: equal for equal applications only, whoever keeps them.
+pub fn version(app: &Application) -> String {
+    // An application is plain data: it always has a JSON form.
+    value_digest(&serde_json::to_value(app).unwrap_or_default())
+}
+
 /// The error for an application that is not kept here.
-pub(crate) fn not_found(app: &AppRef) -> Error {
+pub fn not_found(app: &AppRef) -> Error {
     Error::not_found(format!("there is no application {app}"))
 }
 
-/// Stores deploy nothing: whoever deployed has to undo it first.
-pub(crate) fn refuse_cascade(app: &AppRef) -> Error {
+/// The error for a cascading deletion: stores deploy nothing, so whoever deployed has to undo it first.
+pub fn refuse_cascade(app: &AppRef) -> Error {
     Error::unsupported(
         &format!(
             "deleting what application {app} deployed (delete it through its backend, or without cascade)"

@@ -1,0 +1,332 @@
+//! Applications in a directory.
+
+use std::fs::{self, File};
+use std::io::{self, Write as _};
+use std::path::{Path, PathBuf};
+
+use async_trait::async_trait;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::{StatusStore, decide_put, not_found, refuse_cascade, version};
+use crate::application::{AppRef, Application, ApplicationStatus};
+use crate::backend::{ApplicationStore, DeleteOptions, ListOptions, PutMode, PutOutcome, Stored};
+use crate::error::{Error, Result};
+use crate::manifest::yaml;
+
+/// The folder of applications without a namespace; no namespace can have this name.
+const NO_NAMESPACE: &str = "_";
+/// The folder of statuses; no application can have this name.
+const STATUSES: &str = ".status";
+
+/// Keeps applications as YAML files: `DIR/NAMESPACE/NAME.yaml` (`_` without a namespace), and their statuses in `DIR/NAMESPACE/.status/NAME.yaml`.
+///
+/// Files may be read and edited by people. Each is replaced as a whole and flushed before the old one goes, so that a reader never sees half of one and a crash
+/// loses none. Writers, also of other processes on the same machine, take turns by a lock on `DIR/.lock`; not every network file system keeps such locks.
+#[derive(Clone, Debug)]
+pub struct DirectoryStore {
+    dir: PathBuf,
+}
+
+impl DirectoryStore {
+    /// A store in `dir`, which is made if it is missing.
+    ///
+    /// # Errors
+    /// `Internal` when the directory cannot be made.
+    pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
+        let dir = dir.into();
+        fs::create_dir_all(&dir).map_err(|error| failed("make", &dir, error))?;
+        Ok(Self { dir })
+    }
+
+    fn place(&self, app: &AppRef) -> Result<Place> {
+        let namespace = match app.namespace.as_str() {
+            "" => NO_NAMESPACE,
+            namespace => check_name(namespace)?,
+        };
+        let folder = self.dir.join(namespace);
+        let file = format!("{}.yaml", check_name(&app.name)?);
+        Ok(Place {
+            app: folder.join(&file),
+            status: folder.join(STATUSES).join(file),
+        })
+    }
+
+    /// Runs `work` off the async threads; with `exclusive`, while no other writer writes.
+    async fn run<T, F>(&self, exclusive: bool, work: F) -> Result<T>
+    where
+        T: Send + 'static,
+        F: FnOnce(&Self) -> Result<T> + Send + 'static,
+    {
+        let store = self.clone();
+        let work = move || {
+            // Held until the work is done.
+            let _lock = if exclusive { Some(store.lock()?) } else { None };
+            work(&store)
+        };
+        tokio::task::spawn_blocking(work)
+            .await
+            .map_err(|error| Error::internal("the store's work was aborted").with_source(error))?
+    }
+
+    fn lock(&self) -> Result<File> {
+        let path = self.dir.join(".lock");
+        let lock = File::options()
+            .create(true)
+            .write(true)
+            .truncate(false)
+            .open(&path);
+        lock.and_then(|file| file.lock().map(|()| file))
+            .map_err(|error| failed("lock", &path, error))
+    }
+
+    fn update(&self, app: &AppRef, change: impl FnOnce(&mut Application)) -> Result<()> {
+        let place = self.place(app)?;
+        let mut stored: Application = read(&place.app)?.ok_or_else(|| not_found(app))?;
+        let before = stored.clone();
+        change(&mut stored);
+        if stored == before {
+            return Ok(());
+        }
+        write(&place.app, &stored)
+    }
+
+    fn load(&self, app: &AppRef, with_status: bool) -> Result<Option<Stored>> {
+        let place = self.place(app)?;
+        let Some(stored) = read::<Application>(&place.app)? else {
+            return Ok(None);
+        };
+        if stored.app_ref() != *app {
+            return Err(Error::integrity(format!(
+                "{} holds application {}",
+                place.app.display(),
+                stored.app_ref()
+            )));
+        }
+        let status = if with_status {
+            read(&place.status)?
+        } else {
+            None
+        };
+        Ok(Some(Stored {
+            version: version(&stored),
+            app: stored,
+            status,
+        }))
+    }
+
+    fn names(&self) -> Result<Vec<AppRef>> {
+        let mut names = Vec::new();
+        for namespace in entries(&self.dir)? {
+            if namespace.starts_with('.') {
+                continue;
+            }
+            for file in entries(&self.dir.join(&namespace))? {
+                if let Some(name) = file.strip_suffix(".yaml") {
+                    let namespace = if namespace == NO_NAMESPACE {
+                        ""
+                    } else {
+                        &namespace
+                    };
+                    names.push(AppRef::namespaced(namespace, name));
+                }
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+}
+
+struct Place {
+    app: PathBuf,
+    status: PathBuf,
+}
+
+#[async_trait]
+impl ApplicationStore for DirectoryStore {
+    async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome> {
+        let app = app.clone();
+        self.run(true, move |store| {
+            let place = store.place(&app.app_ref())?;
+            let stored = read(&place.app)?;
+            let outcome = decide_put(stored.as_ref(), &app, &mode)?;
+            if outcome.changed {
+                write(&place.app, &app)?;
+            }
+            Ok(outcome)
+        })
+        .await
+    }
+
+    async fn get(&self, app: &AppRef) -> Result<Stored> {
+        let app = app.clone();
+        self.run(false, move |store| {
+            store.load(&app, true)?.ok_or_else(|| not_found(&app))
+        })
+        .await
+    }
+
+    async fn list(&self, options: &ListOptions) -> Result<Vec<Stored>> {
+        let options = options.clone();
+        self.run(false, move |store| {
+            let mut found = Vec::new();
+            for app in store.names()? {
+                match store.load(&app, options.with_status) {
+                    Ok(Some(stored)) if options.selector.matches(&stored.app) => found.push(stored),
+                    // Deleted since the directory was read, or not asked for.
+                    Ok(_) => {}
+                    Err(error) => tracing::warn!(%app, %error, "an application cannot be read and is left out"),
+                }
+            }
+            Ok(found)
+        })
+        .await
+    }
+
+    async fn delete(&self, app: &AppRef, options: &DeleteOptions) -> Result<()> {
+        let (app, cascade) = (app.clone(), options.cascade);
+        self.run(true, move |store| {
+            let place = store.place(&app)?;
+            if !place.app.exists() {
+                return Err(not_found(&app));
+            }
+            if cascade {
+                return Err(refuse_cascade(&app));
+            }
+            // The status first: one without an application would come back with a new one of that name.
+            remove(&place.status)?;
+            remove(&place.app)
+        })
+        .await
+    }
+
+    async fn suspend(&self, app: &AppRef) -> Result<()> {
+        let app = app.clone();
+        self.run(true, move |store| {
+            store.update(&app, |app| app.suspended = true)
+        })
+        .await
+    }
+
+    async fn resume(&self, app: &AppRef) -> Result<()> {
+        let app = app.clone();
+        self.run(true, move |store| {
+            store.update(&app, |app| app.suspended = false)
+        })
+        .await
+    }
+}
+
+#[async_trait]
+impl StatusStore for DirectoryStore {
+    async fn status(&self, app: &AppRef) -> Result<Option<ApplicationStatus>> {
+        let app = app.clone();
+        self.run(false, move |store| read(&store.place(&app)?.status))
+            .await
+    }
+
+    async fn put_status(&self, app: &AppRef, status: &ApplicationStatus) -> Result<()> {
+        let (app, status) = (app.clone(), status.clone());
+        self.run(true, move |store| {
+            let place = store.place(&app)?;
+            if !place.app.exists() {
+                return Err(not_found(&app));
+            }
+            write(&place.status, &status)
+        })
+        .await
+    }
+}
+
+/// Names of applications and namespaces become names of files.
+fn check_name(name: &str) -> Result<&str> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    if name.is_empty()
+        || name.len() > 253
+        || name.starts_with(['.', '_', '-'])
+        || !name.chars().all(fits)
+    {
+        return Err(Error::invalid(format!(
+            "{name:?} cannot be the name of a file: expected letters, digits, '-', '.' and '_', beginning with a letter or digit"
+        )));
+    }
+    Ok(name)
+}
+
+fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
+    let bytes = match fs::read(path) {
+        Ok(bytes) => bytes,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+        Err(error) => return Err(failed("read", path, error)),
+    };
+    let value = yaml::parse_value(&path.display().to_string(), &bytes)?;
+    serde_json::from_value(value).map(Some).map_err(|error| {
+        Error::integrity(format!("{} is not what a store writes", path.display()))
+            .with_source(error)
+    })
+}
+
+/// Replaces a file as a whole.
+fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
+    let value = serde_json::to_value(record)
+        .map_err(|error| Error::internal("a record has no JSON form").with_source(error))?;
+    let folder = path.parent().unwrap_or(Path::new("."));
+    let replace = || {
+        fs::create_dir_all(folder)?;
+        let mut file = tempfile::Builder::new()
+            .prefix(".new-")
+            .tempfile_in(folder)?;
+        file.write_all(yaml::to_yaml(&value).as_bytes())?;
+        file.as_file().sync_all()?;
+        file.persist(path).map_err(|error| error.error)?;
+        sync(folder)
+    };
+    replace().map_err(|error| failed("write", path, error))
+}
+
+fn remove(path: &Path) -> Result<()> {
+    match fs::remove_file(path) {
+        Ok(()) => path
+            .parent()
+            .map_or(Ok(()), sync)
+            .map_err(|error| failed("remove", path, error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(failed("remove", path, error)),
+    }
+}
+
+/// A rename is on disk when its folder is.
+fn sync(folder: &Path) -> io::Result<()> {
+    if cfg!(unix) {
+        File::open(folder)?.sync_all()
+    } else {
+        Ok(())
+    }
+}
+
+fn entries(folder: &Path) -> Result<Vec<String>> {
+    let mut names = Vec::new();
+    let listed = match fs::read_dir(folder) {
+        Ok(listed) => listed,
+        Err(error)
+            if matches!(
+                error.kind(),
+                io::ErrorKind::NotFound | io::ErrorKind::NotADirectory
+            ) =>
+        {
+            return Ok(names);
+        }
+        Err(error) => return Err(failed("list", folder, error)),
+    };
+    for entry in listed {
+        let entry = entry.map_err(|error| failed("list", folder, error))?;
+        if let Ok(name) = entry.file_name().into_string() {
+            names.push(name);
+        }
+    }
+    Ok(names)
+}
+
+fn failed(what: &str, path: &Path, error: io::Error) -> Error {
+    Error::internal(format!("cannot {what} {}", path.display())).with_source(error)
+}

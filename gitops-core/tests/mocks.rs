@@ -1,0 +1,143 @@
+//! The mocks do what they are told, and wrappers forward every call.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+use std::sync::Arc;
+
+use gitops_core::application::{AppRef, Application, ApplicationStatus};
+use gitops_core::backend::{Backend, EventKind, Operation, Selector, SyncEvent, SyncOptions};
+use gitops_core::notify::Notifier;
+use gitops_core::rule::{Decision, SyncContext, SyncRule};
+use gitops_core::testing::mocks::{
+    MockApplicationStore, MockBackend, MockNotifier, MockRevisionHistory, MockStateReader,
+    MockSyncRule, MockSyncer, MockValidator,
+};
+use gitops_core::validate::{Context, Finding, Validator};
+use gitops_core::{Error, ErrorKind};
+
+fn operation() -> Operation {
+    Operation {
+        app: AppRef::new("a"),
+        id: "1".into(),
+        started_at: jiff::Timestamp::UNIX_EPOCH,
+    }
+}
+
+fn backend() -> MockBackend {
+    let mut syncer = MockSyncer::new();
+    syncer
+        .expect_sync()
+        .times(1)
+        .returning(|_, _| Ok(operation()));
+    syncer
+        .expect_wait()
+        .times(1)
+        .returning(|_| Err(Error::timeout("the mock waits no longer")));
+    syncer.expect_terminate().times(1).returning(|_| Ok(()));
+    syncer
+        .expect_status()
+        .times(1)
+        .returning(|_| Ok(ApplicationStatus::default()));
+    syncer
+        .expect_watch()
+        .times(1)
+        .returning(|_| Box::pin(futures::stream::empty()));
+    let mut state = MockStateReader::new();
+    state
+        .expect_state()
+        .times(1)
+        .returning(|_, _| Ok(Vec::new()));
+    let mut history = MockRevisionHistory::new();
+    history.expect_list().times(1).returning(|_| Ok(Vec::new()));
+    history
+        .expect_roll_back()
+        .times(1)
+        .returning(|_, _, _| Ok(operation()));
+    let mut store = MockApplicationStore::new();
+    store.expect_suspend().times(1).returning(|_| Ok(()));
+    store.expect_resume().times(1).returning(|_| Ok(()));
+    store.expect_list().times(1).returning(|_| Ok(Vec::new()));
+    MockBackend {
+        syncer,
+        store: Some(store),
+        state: Some(state),
+        history: Some(history),
+    }
+}
+
+/// Calls everything once; what the wrapper does not forward, the mock misses.
+async fn use_all<B: Backend>(backend: B) {
+    let app = AppRef::new("a");
+    assert_eq!(backend.name(), "mock");
+    assert_eq!(
+        backend.sync(&app, &SyncOptions::default()).await.unwrap(),
+        operation()
+    );
+    assert_eq!(
+        backend.wait(&operation()).await.unwrap_err().kind(),
+        ErrorKind::Timeout
+    );
+    backend.terminate(&operation()).await.unwrap();
+    backend.status(&app).await.unwrap();
+    drop(backend.watch(Selector::all()));
+    backend.state().unwrap().state(&app, &[]).await.unwrap();
+    let history = backend.history().unwrap();
+    history.list(&app).await.unwrap();
+    history
+        .roll_back(&app, 0, &SyncOptions::default())
+        .await
+        .unwrap();
+    let store = backend.store().unwrap();
+    store.suspend(&app).await.unwrap();
+    store.resume(&app).await.unwrap();
+    store.list(&Default::default()).await.unwrap();
+}
+
+#[tokio::test]
+async fn backends_are_forwarded_whole() {
+    use_all(backend()).await;
+    use_all(Box::new(backend())).await;
+    use_all(Arc::new(backend())).await;
+    use_all(&backend()).await;
+    let dynamic: Arc<dyn Backend> = Arc::new(backend());
+    use_all(dynamic).await;
+}
+
+#[tokio::test]
+async fn rules_validators_and_notifiers_are_forwarded() {
+    let app = Application::new("a");
+    let mut rule = MockSyncRule::new();
+    rule.expect_answer()
+        .times(2)
+        .returning(|context| Ok(Decision::yes(context.app.name.clone())));
+    let rule: Arc<dyn SyncRule> = Arc::new(rule);
+    assert_eq!(rule.name(), "mock");
+    assert_eq!(
+        rule.evaluate(&SyncContext::new(&app)).await.unwrap().reason,
+        "a"
+    );
+    assert!(rule.evaluate(&SyncContext::new(&app)).await.unwrap().sync);
+
+    let mut validator = MockValidator::new();
+    validator.expect_answer().times(1).returning(|_, _| {
+        Ok(vec![Finding::new(
+            "code",
+            gitops_core::backend::Severity::Error,
+            "found",
+        )])
+    });
+    let validator: Box<dyn Validator> = Box::new(validator);
+    assert_eq!(
+        validator
+            .validate(&app, &Context::default())
+            .await
+            .unwrap()
+            .len(),
+        1
+    );
+
+    let mut notifier = MockNotifier::new();
+    notifier.expect_notify().times(1).returning(|_| Ok(()));
+    let notifier: Arc<dyn Notifier> = Arc::new(notifier);
+    let event = SyncEvent::now(app.app_ref(), "1", EventKind::SyncStarted);
+    notifier.notify(&event).await.unwrap();
+}
