@@ -28,9 +28,50 @@
 //! # }
 //! ```
 //!
+//! New revisions come as a stream, with one look at a repository per interval however many applications watch it; errors are items, and dropping the stream
+//! ends the watch:
+//!
+//! ```no_run
+//! # async fn example() -> gitops_core::Result<()> {
+//! use futures::StreamExt as _;
+//! use gitops_git::credential::{CredentialChain, Netrc, StaticCredential};
+//! use gitops_git::{GitClient, GitWatcher, RepositoryOptions, Revision, WatchOptions};
+//!
+//! // Bound to one scheme, host and port: it is given to no other, redirects included.
+//! let token = StaticCredential::basic("https://git.example.com", "deployer", "the token")?;
+//! let options = RepositoryOptions::default()
+//!     .credentials(CredentialChain::new().with(token).with(Netrc::new("/etc/deployer/netrc")));
+//! let repository = GitClient::new(options)?.repository("https://git.example.com/team/config.git").await?;
+//!
+//! let watcher = GitWatcher::new(WatchOptions::default());
+//! let mut revisions = watcher.watch(&repository, Revision::parse("v1.x")?);
+//! while let Some(item) = revisions.next().await {
+//!     match item {
+//!         Ok(new) => println!("{} is now {}", new.revision, new.commit),
+//!         Err(error) => eprintln!("looking again later: {error}"),
+//!     }
+//! }
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! # What is refused
+//!
+//! | what | kind of the error |
+//! | --- | --- |
+//! | a leading `-` in a URL, user, host, path or revision; a remote helper (`ext::…`); a password inside a URL | `InvalidInput` |
+//! | a redirect, to whatever place: the credential does not follow it | `InvalidInput` |
+//! | a host key that is unknown or changed; a certificate of an unknown authority | `Integrity` |
+//! | no credential, or a refused one | `Unauthenticated` |
+//! | a credential that may not do this; a protected branch; a hook that declines | `PermissionDenied` |
+//! | a server that hangs past the deadline | `Timeout` |
+//! | an empty repository; an unknown revision; a missing path | `NotFound` |
+//! | a path that climbs; a symbolic link out of the repository; an LFS pointer | `InvalidInput` |
+//! | a path into a submodule | `Unsupported` |
+//!
 //! When not to use it: for work trees, merges, or hosting. It keeps a copy of the repository and knows branches, tags and commits.
 //!
-//! What it needs at run time: the `git` program (2.31 or newer), and for SSH the `ssh` of OpenSSH.
+//! What it needs at run time: the `git` program (2.31 or newer), and for SSH the `ssh` of OpenSSH (8.4 or newer for keys with a passphrase). It has no features.
 
 mod client;
 pub mod credential;

@@ -352,3 +352,42 @@ fn copy(error: &Error) -> Error {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_grow_with_failures_and_vary() {
+        let watcher = GitWatcher::new(WatchOptions {
+            interval: Duration::from_secs(60),
+            jitter: 0.1,
+            max_backoff: Duration::from_secs(600),
+        });
+        let pause = |failures, retry_after: Option<u64>| {
+            let retry_after = retry_after.map(Duration::from_secs);
+            watcher
+                .shared
+                .pause_after(failures, retry_after)
+                .as_secs_f64()
+        };
+        for (failures, retry_after, base) in [
+            (0, None, 60.0),
+            (1, None, 120.0),
+            (3, None, 480.0),
+            (4, None, 600.0),
+            (1_000_000, None, 600.0),
+            (1, Some(10), 120.0),
+            (1, Some(3600), 3600.0),
+        ] {
+            let pauses: Vec<f64> = (0..200).map(|_| pause(failures, retry_after)).collect();
+            let (low, high) = pauses
+                .iter()
+                .fold((f64::MAX, 0.0_f64), |(low, high), pause| {
+                    (low.min(*pause), high.max(*pause))
+                });
+            assert!(low >= base * 0.9 - 0.001 && high <= base * 1.1 + 0.001);
+            assert!(high - low > base * 0.05, "{low} to {high}");
+        }
+    }
+}

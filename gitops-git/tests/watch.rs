@@ -166,3 +166,56 @@ async fn a_paused_watcher_is_silent() {
     watcher.resume();
     assert_eq!(next(&mut stream).await.unwrap().commit, second);
 }
+
+#[tokio::test]
+async fn who_joins_during_an_outage_is_told_and_does_not_hammer() {
+    let lists = Arc::new(AtomicUsize::new(0));
+    let options = RepositoryOptions::default().transport(Counting {
+        lists: Arc::clone(&lists),
+        ..Counting::default()
+    });
+    let repository = Repository::open("/no/such/repository", options)
+        .await
+        .unwrap();
+    let watcher = watcher(LONG);
+    let mut kept = Vec::new();
+    for _ in 0..10 {
+        let mut stream = watcher.watch(&repository, Revision::Head);
+        let mut other = watcher.watch(&repository, Revision::Head);
+        assert!(next(&mut stream).await.is_err());
+        assert!(next(&mut other).await.is_err());
+        kept.push(other);
+    }
+    assert_eq!(lists.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn dropping_the_last_stream_stops_a_look_under_way() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/x", listener.local_addr().unwrap());
+    let options = RepositoryOptions::default().proxy(gitops_git::Proxy::None);
+    let repository = Repository::open(&url, options).await.unwrap();
+    let watcher = watcher(LONG);
+    let mut stream = watcher.watch(&repository, Revision::Head);
+    // The server takes the connection and never answers.
+    let connection = tokio::select! {
+        _ = stream.next() => panic!("an item from a silent server"),
+        accepted = listener.accept() => accepted.unwrap().0,
+    };
+    drop(stream);
+    let gone = async {
+        let mut bytes = [0; 1024];
+        loop {
+            connection.readable().await.unwrap();
+            match connection.try_read(&mut bytes) {
+                Ok(0) => break,
+                Err(error) if error.kind() == std::io::ErrorKind::ConnectionReset => break,
+                _ => {}
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(10), gone)
+        .await
+        .expect("the client hangs up");
+    assert_eq!(watcher.repositories(), 0);
+}
