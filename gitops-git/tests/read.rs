@@ -524,6 +524,27 @@ async fn one_client_shares_copies_and_a_damaged_one_is_made_anew() {
 }
 
 #[tokio::test]
+async fn a_reference_cut_short_by_a_power_cut_is_fetched_again() {
+    let origin = Origin::with(&[("a", "1")]);
+    let cache = tempfile::tempdir().unwrap();
+    let options = RepositoryOptions::default().cache_dir(cache.path());
+    let main = Revision::Branch("main".into());
+    let open = async || {
+        gitops_git::Repository::open(&origin.url(), options.clone())
+            .await
+            .unwrap()
+    };
+    let repository = open().await;
+    let commit = repository.fetch_revision(&main).await.unwrap().commit;
+    let file = repository.dir().join("refs/remotes/origin/main");
+    assert!(file.is_file());
+    std::fs::write(file, "").unwrap();
+    let again = open().await;
+    assert_eq!(again.fetch_revision(&main).await.unwrap().commit, commit);
+    assert_eq!(again.resolve(&main).await.unwrap(), commit);
+}
+
+#[tokio::test]
 async fn a_shallow_copy_reads_and_does_not_commit() {
     let origin = Origin::with(&[("a", "1")]);
     let tip = origin.commit("main", &[("a", "2")]);

@@ -29,7 +29,10 @@ pub(super) fn open(dir: &Path) -> Result<git2::Repository> {
 pub(super) fn open_or_init(dir: &Path) -> Result<git2::Repository> {
     if dir.exists() {
         match git2::Repository::open_bare(dir) {
-            Ok(handle) => return Ok(handle),
+            Ok(handle) => {
+                remove_empty_refs(&dir.join("refs"));
+                return Ok(handle);
+            }
             Err(error) => {
                 tracing::warn!(dir = %dir.display(), %error, "the bare copy is damaged; making it anew");
                 std::fs::remove_dir_all(dir).map_err(|error| {
@@ -54,6 +57,22 @@ pub(super) fn open_or_init(dir: &Path) -> Result<git2::Repository> {
     git2::Repository::init_opts(fresh.path(), &options).map_err(failed("make a bare copy"))?;
     std::fs::rename(fresh.keep(), dir).map_err(io)?;
     open(dir)
+}
+
+/// A reference whose file is empty was being written when the machine lost power; `git` would refuse to write it again.
+fn remove_empty_refs(dir: &Path) {
+    for entry in std::fs::read_dir(dir).into_iter().flatten().flatten() {
+        match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => remove_empty_refs(&entry.path()),
+            // A lock of a process that is just beginning is empty too.
+            Ok(metadata)
+                if metadata.len() == 0 && entry.path().extension() != Some("lock".as_ref()) =>
+            {
+                let _ = std::fs::remove_file(entry.path());
+            }
+            _ => {}
+        }
+    }
 }
 
 /// Where a branch of the remote is kept.

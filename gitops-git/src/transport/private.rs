@@ -74,6 +74,8 @@ impl Surroundings {
             ("push.followTags", "false"),
             ("push.recurseSubmodules", "no"),
             ("core.askPass", ""),
+            // References of a copy need not outlive a power cut: opening it drops what such a cut left empty. Packs still are synced.
+            ("core.fsync", "-reference"),
         ]
         .map(|(key, value)| (key.to_owned(), value.to_owned()))
         .to_vec();
