@@ -1,4 +1,5 @@
 //! `ConfigManager::sync_to_git` against a repository on disk.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use std::path::Path;
 use std::sync::Arc;
