@@ -22,6 +22,8 @@
 //! A field that is not what the API says (a text where a count belongs) is never taken for zero or absent: the health is Unknown, and the
 //! message names the field.
 
+#[cfg(feature = "cel")]
+pub mod cel;
 mod generic;
 pub mod pods;
 mod rules;
