@@ -334,5 +334,5 @@ async fn the_in_memory_cluster_answers_as_the_real_one() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn whatever_is_applied_in_whatever_order() -> Result<()> {
-    compare((0..12).map(random::script).collect()).await
+    compare((0..16).map(random::script).collect()).await
 }

@@ -149,6 +149,20 @@ fn deployment(chance: &mut Chance) -> Value {
         value["spec"]["template"]["spec"]["nodeSelector"] = texts(chance);
     }
     if chance.often() {
+        value["spec"]["template"]["spec"]["imagePullSecrets"] = chance
+            .some(&["a", "b", "c"])
+            .into_iter()
+            .map(|name| json!({"name": name}))
+            .collect();
+    }
+    if chance.often() {
+        value["spec"]["template"]["spec"]["volumes"] = chance
+            .some(&["a", "b"])
+            .into_iter()
+            .map(|name| json!({"name": name, "configMap": {"name": chance.one(&["x", "y"])}}))
+            .collect();
+    }
+    if chance.often() {
         value["spec"]["revisionHistoryLimit"] = chance.one(&[1, 2]).into();
     }
     if chance.often() {

@@ -64,10 +64,10 @@ impl Schema {
     fn at(&mut self, path: &str) -> &mut Schema {
         let mut schema = self;
         for name in path.split('.').filter(|name| !name.is_empty()) {
-            if matches!(schema.shape, Shape::Keys(_)) {
-                schema = &mut **schema.items.get_or_insert_default();
-            }
-            schema = schema.fields.entry(name.to_owned()).or_default();
+            schema = match name {
+                "[]" => &mut **schema.items.get_or_insert_default(),
+                name => schema.fields.entry(name.to_owned()).or_default(),
+            };
         }
         schema
     }
@@ -93,69 +93,47 @@ impl Schema {
     pub(super) fn of_builtin(group: &str, kind: &str) -> Self {
         let mut schema = Self::default();
         schema.rules("metadata", METADATA);
-        schema.rules("status", &[("conditions", "type")]);
         let template = match (group, kind) {
-            ("", "Pod") => {
-                schema.rules("spec", POD);
-                None
-            }
             ("batch", "CronJob") => {
-                schema.rules(
-                    "spec.jobTemplate",
-                    &[
-                        ("metadata.ownerReferences", "uid"),
-                        ("spec.selector", "atomic"),
-                    ],
-                );
+                schema.rules("spec.jobTemplate.metadata", METADATA);
                 Some("spec.jobTemplate.spec.template")
             }
-            ("apps", _) | ("batch", "Job") | ("", "ReplicationController") => Some("spec.template"),
+            ("apps", "DaemonSet" | "Deployment" | "ReplicaSet" | "StatefulSet")
+            | ("batch", "Job")
+            | ("", "ReplicationController") => Some("spec.template"),
             ("", "PodTemplate") => Some("template"),
             _ => None,
         };
         if let Some(template) = template {
             schema.rules(&format!("{template}.metadata"), METADATA);
-            schema.rules(&format!("{template}.spec"), POD);
+            schema.pod(&format!("{template}.spec"));
         }
-        let more: &[(&str, &str)] = match (group, kind) {
-            ("apps", _)
-            | ("batch", "Job")
-            | ("policy", "PodDisruptionBudget")
-            | ("", "ReplicationController") => &[("spec.selector", "atomic")],
-            ("", "Service") => &[
-                ("spec.ports", "port,protocol=TCP"),
-                ("spec.selector", "atomic"),
-            ],
-            ("", "ServiceAccount") => &[("secrets", "name")],
-            ("", "PersistentVolumeClaim") => &[
-                ("spec.selector", "atomic"),
-                ("spec.dataSource", "atomic"),
-                ("status.allocatedResources", "atomic"),
-            ],
-            ("", "PersistentVolume") => &[
-                ("spec.claimRef", "atomic"),
-                ("spec.nodeAffinity.required", "atomic"),
-            ],
-            ("", "Node") => &[
-                ("spec.podCIDRs", "set"),
-                ("status.addresses", "type"),
-                ("status.conditions", "type"),
-            ],
-            ("networking.k8s.io", "NetworkPolicy") => &[("spec.podSelector", "atomic")],
-            ("networking.k8s.io", "Ingress") => &[("spec.defaultBackend.resource", "atomic")],
-            ("rbac.authorization.k8s.io", _) => &[("roleRef", "atomic")],
-            ("admissionregistration.k8s.io", "ValidatingWebhookConfiguration")
-            | ("admissionregistration.k8s.io", "MutatingWebhookConfiguration") => &[
-                ("webhooks", "name"),
-                ("webhooks.namespaceSelector", "atomic"),
-                ("webhooks.objectSelector", "atomic"),
-                ("webhooks.matchConditions", "name"),
-            ],
-            ("discovery.k8s.io", "EndpointSlice") => &[],
-            _ => &[],
-        };
-        schema.rules("", more);
+        match (group, kind) {
+            ("", "Pod") => schema.pod("spec"),
+            ("", "PersistentVolume") => schema.rules("spec", VOLUME),
+            ("storage.k8s.io", "VolumeAttachment") => {
+                schema.rules("spec.source.inlineVolumeSpec", VOLUME);
+            }
+            ("resource.k8s.io", "ResourceClaimTemplate") => {
+                schema.rules("spec.metadata", METADATA);
+            }
+            _ => {}
+        }
+        for (groups, kinds, rules) in KINDS {
+            if *groups == group && kinds.contains(&kind) {
+                schema.rules("", rules);
+            }
+        }
         schema
+    }
+
+    fn pod(&mut self, path: &str) {
+        self.rules(path, POD);
+        for containers in ["containers", "initContainers", "ephemeralContainers"] {
+            self.rules(&format!("{path}.{containers}.[]"), CONTAINER);
+        }
+        let claim = "volumes.[].ephemeral.volumeClaimTemplate.metadata";
+        self.rules(&format!("{path}.{claim}"), METADATA);
     }
 
     /// The schema of a custom resource from its `openAPIV3Schema` (`x-kubernetes-list-type`, `x-kubernetes-list-map-keys`,
@@ -211,41 +189,268 @@ impl Schema {
     }
 }
 
-const METADATA: &[(&str, &str)] = &[("ownerReferences", "uid"), ("finalizers", "set")];
+// The tables hold what `/openapi/v2` of API server 1.34.4 says; `[]` are the items of a list.
 
-/// `core/v1 PodSpec`.
+const METADATA: &[(&str, &str)] = &[
+    ("ownerReferences", "uid"),
+    ("ownerReferences.[]", "atomic"),
+    ("finalizers", "set"),
+];
+
+/// `core/v1 PodSpec`, without its containers.
 const POD: &[(&str, &str)] = &[
     ("containers", "name"),
-    ("containers.ports", "containerPort,protocol=TCP"),
-    ("containers.env", "name"),
-    ("containers.env.valueFrom.configMapKeyRef", "atomic"),
-    ("containers.env.valueFrom.secretKeyRef", "atomic"),
-    ("containers.env.valueFrom.fieldRef", "atomic"),
-    ("containers.env.valueFrom.resourceFieldRef", "atomic"),
-    ("containers.volumeMounts", "mountPath"),
-    ("containers.volumeDevices", "devicePath"),
-    ("containers.resources.claims", "name"),
     ("initContainers", "name"),
-    ("initContainers.ports", "containerPort,protocol=TCP"),
-    ("initContainers.env", "name"),
-    ("initContainers.env.valueFrom.configMapKeyRef", "atomic"),
-    ("initContainers.env.valueFrom.secretKeyRef", "atomic"),
-    ("initContainers.env.valueFrom.fieldRef", "atomic"),
-    ("initContainers.env.valueFrom.resourceFieldRef", "atomic"),
-    ("initContainers.volumeMounts", "mountPath"),
-    ("initContainers.volumeDevices", "devicePath"),
-    ("initContainers.resources.claims", "name"),
     ("ephemeralContainers", "name"),
     ("volumes", "name"),
+    ("volumes.[].cephfs.secretRef", "atomic"),
+    ("volumes.[].cinder.secretRef", "atomic"),
+    ("volumes.[].csi.nodePublishSecretRef", "atomic"),
+    (
+        "volumes.[].ephemeral.volumeClaimTemplate.spec.dataSource",
+        "atomic",
+    ),
+    (
+        "volumes.[].ephemeral.volumeClaimTemplate.spec.selector",
+        "atomic",
+    ),
+    ("volumes.[].flexVolume.secretRef", "atomic"),
+    ("volumes.[].iscsi.secretRef", "atomic"),
+    ("volumes.[].rbd.secretRef", "atomic"),
+    ("volumes.[].scaleIO.secretRef", "atomic"),
+    ("volumes.[].storageos.secretRef", "atomic"),
     ("imagePullSecrets", "name"),
+    ("imagePullSecrets.[]", "atomic"),
     ("hostAliases", "ip"),
     ("nodeSelector", "atomic"),
     ("topologySpreadConstraints", "topologyKey,whenUnsatisfiable"),
-    ("topologySpreadConstraints.labelSelector", "atomic"),
+    ("topologySpreadConstraints.[].labelSelector", "atomic"),
     ("schedulingGates", "name"),
     ("resourceClaims", "name"),
+    ("resources.claims", "name"),
     (
         "affinity.nodeAffinity.requiredDuringSchedulingIgnoredDuringExecution",
         "atomic",
+    ),
+];
+
+const CONTAINER: &[(&str, &str)] = &[
+    ("ports", "containerPort,protocol=TCP"),
+    ("env", "name"),
+    ("env.[].valueFrom.configMapKeyRef", "atomic"),
+    ("env.[].valueFrom.secretKeyRef", "atomic"),
+    ("env.[].valueFrom.fieldRef", "atomic"),
+    ("env.[].valueFrom.fileKeyRef", "atomic"),
+    ("env.[].valueFrom.resourceFieldRef", "atomic"),
+    ("volumeMounts", "mountPath"),
+    ("volumeDevices", "devicePath"),
+    ("resources.claims", "name"),
+];
+
+/// `core/v1 PersistentVolumeSpec`.
+const VOLUME: &[(&str, &str)] = &[
+    ("cephfs.secretRef", "atomic"),
+    ("cinder.secretRef", "atomic"),
+    ("csi.controllerExpandSecretRef", "atomic"),
+    ("csi.controllerPublishSecretRef", "atomic"),
+    ("csi.nodeExpandSecretRef", "atomic"),
+    ("csi.nodePublishSecretRef", "atomic"),
+    ("csi.nodeStageSecretRef", "atomic"),
+    ("flexVolume.secretRef", "atomic"),
+    ("iscsi.secretRef", "atomic"),
+    ("nodeAffinity.required", "atomic"),
+    ("rbd.secretRef", "atomic"),
+    ("scaleIO.secretRef", "atomic"),
+    ("storageos.secretRef", "atomic"),
+];
+
+type Rules = &'static [(&'static str, &'static str)];
+
+const CONDITIONS: Rules = &[("status.conditions", "type")];
+
+/// What is special to kinds: group, kinds, rules.
+const KINDS: &[(&str, &[&str], Rules)] = &[
+    (
+        "admissionregistration.k8s.io",
+        &[
+            "MutatingWebhookConfiguration",
+            "ValidatingWebhookConfiguration",
+        ],
+        &[
+            ("webhooks", "name"),
+            ("webhooks.[].matchConditions", "name"),
+            ("webhooks.[].namespaceSelector", "atomic"),
+            ("webhooks.[].objectSelector", "atomic"),
+        ],
+    ),
+    (
+        "admissionregistration.k8s.io",
+        &["ValidatingAdmissionPolicy"],
+        &[
+            ("spec.matchConditions", "name"),
+            ("spec.matchConstraints", "atomic"),
+            ("spec.paramKind", "atomic"),
+            ("spec.variables", "name"),
+            ("spec.variables.[]", "atomic"),
+            ("status.conditions", "type"),
+        ],
+    ),
+    (
+        "admissionregistration.k8s.io",
+        &["ValidatingAdmissionPolicyBinding"],
+        &[
+            ("spec.matchResources", "atomic"),
+            ("spec.paramRef", "atomic"),
+            ("spec.validationActions", "set"),
+        ],
+    ),
+    (
+        "apiextensions.k8s.io",
+        &["CustomResourceDefinition"],
+        CONDITIONS,
+    ),
+    ("apiregistration.k8s.io", &["APIService"], CONDITIONS),
+    (
+        "apps",
+        &["DaemonSet", "Deployment", "ReplicaSet", "StatefulSet"],
+        &[("spec.selector", "atomic"), ("status.conditions", "type")],
+    ),
+    ("autoscaling", &["HorizontalPodAutoscaler"], CONDITIONS),
+    (
+        "batch",
+        &["CronJob"],
+        &[("spec.jobTemplate.spec.selector", "atomic")],
+    ),
+    (
+        "batch",
+        &["Job"],
+        &[
+            ("spec.selector", "atomic"),
+            ("status.uncountedTerminatedPods.failed", "set"),
+            ("status.uncountedTerminatedPods.succeeded", "set"),
+        ],
+    ),
+    (
+        "certificates.k8s.io",
+        &["CertificateSigningRequest"],
+        CONDITIONS,
+    ),
+    (
+        "events.k8s.io",
+        &["Event"],
+        &[("regarding", "atomic"), ("related", "atomic")],
+    ),
+    (
+        "flowcontrol.apiserver.k8s.io",
+        &["FlowSchema", "PriorityLevelConfiguration"],
+        CONDITIONS,
+    ),
+    (
+        "networking.k8s.io",
+        &["Ingress"],
+        &[
+            ("spec.defaultBackend.resource", "atomic"),
+            ("spec.defaultBackend.service.port", "atomic"),
+        ],
+    ),
+    (
+        "networking.k8s.io",
+        &["NetworkPolicy"],
+        &[("spec.podSelector", "atomic")],
+    ),
+    ("networking.k8s.io", &["ServiceCIDR"], CONDITIONS),
+    (
+        "node.k8s.io",
+        &["RuntimeClass"],
+        &[("scheduling.nodeSelector", "atomic")],
+    ),
+    (
+        "policy",
+        &["PodDisruptionBudget"],
+        &[("spec.selector", "atomic"), ("status.conditions", "type")],
+    ),
+    (
+        "rbac.authorization.k8s.io",
+        &["ClusterRoleBinding", "RoleBinding"],
+        &[("roleRef", "atomic")],
+    ),
+    (
+        "resource.k8s.io",
+        &["ResourceClaim"],
+        &[
+            ("status.allocation.nodeSelector", "atomic"),
+            ("status.devices", "driver,device,pool,shareID"),
+            ("status.devices.[].conditions", "type"),
+            ("status.reservedFor", "uid"),
+        ],
+    ),
+    (
+        "resource.k8s.io",
+        &["ResourceSlice"],
+        &[("spec.nodeSelector", "atomic")],
+    ),
+    (
+        "storage.k8s.io",
+        &["CSIDriver"],
+        &[("spec.volumeLifecycleModes", "set")],
+    ),
+    ("storage.k8s.io", &["CSINode"], &[("spec.drivers", "name")]),
+    (
+        "storage.k8s.io",
+        &["CSIStorageCapacity"],
+        &[("nodeTopology", "atomic")],
+    ),
+    (
+        "",
+        &["Event"],
+        &[("involvedObject", "atomic"), ("related", "atomic")],
+    ),
+    ("", &["Namespace"], CONDITIONS),
+    (
+        "",
+        &["Node"],
+        &[
+            ("spec.podCIDRs", "set"),
+            ("status.addresses", "type"),
+            ("status.conditions", "type"),
+        ],
+    ),
+    (
+        "",
+        &["PersistentVolumeClaim"],
+        &[
+            ("spec.dataSource", "atomic"),
+            ("spec.selector", "atomic"),
+            ("status.conditions", "type"),
+        ],
+    ),
+    (
+        "",
+        &["Pod"],
+        &[
+            ("status.conditions", "type"),
+            ("status.podIPs", "ip"),
+            ("status.resourceClaimStatuses", "name"),
+        ],
+    ),
+    (
+        "",
+        &["ReplicationController"],
+        &[("spec.selector", "atomic"), ("status.conditions", "type")],
+    ),
+    ("", &["ResourceQuota"], &[("spec.scopeSelector", "atomic")]),
+    (
+        "",
+        &["Service"],
+        &[
+            ("spec.ports", "port,protocol=TCP"),
+            ("spec.selector", "atomic"),
+            ("status.conditions", "type"),
+        ],
+    ),
+    (
+        "",
+        &["ServiceAccount"],
+        &[("secrets", "name"), ("secrets.[]", "atomic")],
     ),
 ];

@@ -26,13 +26,14 @@ pub(super) fn object(kind: &Kind, new: &Value, live: Option<&Value>) -> Result<(
         ("", "ConfigMap") => data(new, &["data", "binaryData"], &mut problems),
         ("", "Secret") => data(new, &["data"], &mut problems),
         ("", "Service") => service(new, &mut problems),
-        ("", "Pod") => pod_spec(&new["spec"], "spec", &mut problems),
+        ("", "Pod") => pod_spec(&new["spec"], &[], "spec", &mut problems),
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {
             workload(new, &mut problems);
         }
         ("batch", "Job") => {
             pod_spec(
                 &new["spec"]["template"]["spec"],
+                &[],
                 "spec.template.spec",
                 &mut problems,
             );
@@ -193,13 +194,40 @@ fn workload(new: &Value, problems: &mut Vec<String>) {
             spec["replicas"]
         ));
     }
-    pod_spec(&template["spec"], "spec.template.spec", problems);
+    let claims = spec["volumeClaimTemplates"].as_array();
+    pod_spec(
+        &template["spec"],
+        claims.map(Vec::as_slice).unwrap_or_default(),
+        "spec.template.spec",
+        problems,
+    );
 }
 
-fn pod_spec(spec: &Value, path: &str, problems: &mut Vec<String>) {
+fn pod_spec(spec: &Value, claims: &[Value], path: &str, problems: &mut Vec<String>) {
     let containers = spec["containers"].as_array().cloned().unwrap_or_default();
     if containers.is_empty() {
         problems.push(format!("{path}.containers: Required value"));
+    }
+    let volumes = spec["volumes"].as_array().cloned().unwrap_or_default();
+    for (index, volume) in volumes.iter().enumerate() {
+        let sources = entries(volume).filter(|(field, _)| *field != "name");
+        for (source, _) in sources.skip(1) {
+            problems.push(format!(
+                "{path}.volumes[{index}].{source}: Forbidden: may not specify more than 1 volume type"
+            ));
+        }
+        for (source, name) in [
+            ("configMap", "name"),
+            ("secret", "secretName"),
+            ("persistentVolumeClaim", "claimName"),
+        ] {
+            if volume[source].is_object() && volume[source][name].as_str().is_none_or(str::is_empty)
+            {
+                problems.push(format!(
+                    "{path}.volumes[{index}].{source}.{name}: Required value"
+                ));
+            }
+        }
     }
     let mut names = BTreeMap::new();
     for (index, container) in containers.iter().enumerate() {
@@ -225,13 +253,13 @@ fn pod_spec(spec: &Value, path: &str, problems: &mut Vec<String>) {
             .enumerate()
         {
             let volume = mount["name"].as_str().unwrap_or_default();
-            let known = spec["volumes"]
-                .as_array()
-                .into_iter()
-                .flatten()
-                .any(|known| known["name"] == volume);
-            // A StatefulSet's claims are volumes as well; they are not looked at here.
-            if !known && path == "spec" {
+            let known = volumes.iter().any(|known| known["name"] == volume);
+            // A StatefulSet's claims become volumes as well.
+            if !known
+                && !claims
+                    .iter()
+                    .any(|claim| claim["metadata"]["name"] == volume)
+            {
                 problems.push(format!(
                     "{path}.containers[{index}].volumeMounts[{at}].name: Not found: {volume:?}"
                 ));

@@ -49,6 +49,9 @@ pub(super) fn pod(spec: &mut Map<String, Value>) {
         }
     }
     for volume in items(spec, "volumes") {
+        if volume.keys().all(|field| field == "name") {
+            default(volume, "emptyDir", json!({}));
+        }
         for source in ["configMap", "secret", "projected", "downwardAPI"] {
             if let Some(source) = sub(volume, source) {
                 default(source, "defaultMode", json!(420));
