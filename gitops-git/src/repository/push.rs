@@ -233,7 +233,7 @@ impl Repository {
             // Anywhere in the time, so that those who lost to the same push do not meet again.
             let pause = begun.elapsed().mul_f64(patience * fastrand::f64());
             tokio::time::sleep(pause.clamp(Duration::from_millis(5), MAX_PAUSE)).await;
-            patience = (patience * 1.5).min(100.0);
+            patience = (patience * 1.5).min(16.0);
         }
     }
 

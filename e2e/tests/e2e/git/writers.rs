@@ -36,6 +36,7 @@ async fn git_writers_lose_nothing_and_write_nothing_twice() -> Result<()> {
                     CommitOptions::new("Writer", "w@example.com", format!("Write {name}"))
                         .branch("main");
                 options.max_attempts = 1000;
+                options.timeout = Duration::from_secs(900);
                 let outcome = repository
                     .commit(&options, |now| {
                         let name = name.clone();
