@@ -1,6 +1,9 @@
 //! Live objects and the forms that they should have, as a controller finds them: what was applied, then defaulted by the API
 //! server, rewritten (quantities, orders) and added to by others.
 
+use gitops_core::Result;
+use gitops_core::manifest::Object;
+use gitops_core::manifest::diff::changed_fields;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
@@ -20,6 +23,31 @@ pub struct Pair {
 /// `count` pairs: of thirteen, eight are in sync however different they look.
 pub fn pairs(count: usize) -> Vec<Pair> {
     (0..count).map(pair).collect()
+}
+
+/// The objects of pairs, live and target.
+///
+/// # Errors
+/// When one is no object.
+pub fn objects(pairs: &[Pair]) -> Result<Vec<(Option<Object>, Option<Object>)>> {
+    let object = |value: &Option<Value>| {
+        value
+            .clone()
+            .map(|value| Object::new(value, None))
+            .transpose()
+    };
+    pairs
+        .iter()
+        .map(|pair| Ok((object(&pair.live)?, object(&pair.target)?)))
+        .collect()
+}
+
+/// Our verdict.
+pub fn differs(live: Option<&Object>, target: Option<&Object>) -> bool {
+    match (live, target) {
+        (Some(live), Some(target)) => !changed_fields(live, target).is_empty(),
+        (live, target) => live.is_some() || target.is_some(),
+    }
 }
 
 fn pair(i: usize) -> Pair {
@@ -392,4 +420,26 @@ fn items<'a>(map: &'a mut Value, key: &str) -> impl Iterator<Item = &'a mut Valu
         .and_then(Value::as_array_mut)
         .into_iter()
         .flatten()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn we_come_to_the_verdicts_that_both_sides_must_come_to() {
+        let pairs = pairs(130);
+        for (pair, (live, target)) in pairs.iter().zip(objects(&pairs).unwrap()) {
+            let changed = live
+                .as_ref()
+                .zip(target.as_ref())
+                .map(|(live, target)| changed_fields(live, target));
+            assert_eq!(
+                differs(live.as_ref(), target.as_ref()),
+                pair.modified,
+                "{}: {changed:?}",
+                pair.name
+            );
+        }
+    }
 }

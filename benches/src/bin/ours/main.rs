@@ -2,6 +2,8 @@
 
 mod apply;
 mod clock;
+mod diff;
+mod git;
 mod yaml;
 
 use std::fs;
@@ -52,6 +54,15 @@ enum Job {
         /// How often.
         rounds: usize,
     },
+    /// Compare pairs of live and target.
+    Diff {
+        /// A file of pairs.
+        file: PathBuf,
+        /// How often.
+        rounds: usize,
+    },
+    /// Read a path of a repository.
+    GitRead(git::Arguments),
     /// Sync a file of manifests to a cluster.
     Apply(apply::Arguments),
     /// Plan a sync without carrying it out.
@@ -77,6 +88,8 @@ fn main() -> Result<()> {
         Job::Pairs { file, count } => fs::write(&file, serde_json::to_vec(&pairs(count))?)
             .with_context(|| file.display().to_string()),
         Job::YamlParse { file, rounds } => yaml::parse(&file, rounds),
+        Job::Diff { file, rounds } => diff::diff(&file, rounds),
+        Job::GitRead(arguments) => git::read(&arguments),
         Job::Apply(arguments) => apply::apply(&arguments),
         Job::Plan(arguments) => apply::plan(&arguments),
     }

@@ -1,10 +1,13 @@
 //! Field by field: how two forms of an object differ, and who owns what differs.
 
+mod desired;
 mod owners;
+mod quantity;
 mod text;
 
 use serde_json::Value;
 
+pub use self::desired::changed_fields;
 pub use self::owners::Owners;
 pub use self::text::Color;
 use super::mask::Mask;
@@ -170,18 +173,7 @@ type Pair<'a> = (usize, Option<&'a Value>, Option<&'a Value>);
 
 /// Pairs the entries of two lists by their keys; `None` where the order itself differs, or entries have no key: then the lists differ as wholes.
 fn pairs<'a>(a: &'a [Value], b: &'a [Value]) -> Option<Vec<Pair<'a>>> {
-    let keys = LIST_KEYS.iter().find_map(|fields| {
-        let of = |list: &[Value]| -> Option<Vec<String>> {
-            let keys: Vec<String> = list
-                .iter()
-                .map(|item| key(item, fields))
-                .collect::<Option<_>>()?;
-            let distinct: std::collections::BTreeSet<&String> = keys.iter().collect();
-            (distinct.len() == keys.len()).then_some(keys)
-        };
-        Some((of(a)?, of(b)?))
-    });
-    let Some((a_keys, b_keys)) = keys else {
+    let Some([a_keys, b_keys]) = list_keys(&[a, b]) else {
         let objects = a.iter().chain(b).all(Value::is_object);
         return (objects && a.len() == b.len()).then(|| {
             a.iter()
@@ -219,13 +211,37 @@ fn pairs<'a>(a: &'a [Value], b: &'a [Value]) -> Option<Vec<Pair<'a>>> {
     Some(pairs)
 }
 
+/// The keys of the entries of several forms of one list, by the first fields that tell all of them apart.
+fn list_keys<const N: usize>(lists: &[&[Value]; N]) -> Option<[Vec<String>; N]> {
+    LIST_KEYS.iter().find_map(|fields| {
+        let mut all = [const { Vec::new() }; N];
+        for (list, keys) in lists.iter().zip(&mut all) {
+            let of: Vec<String> = list
+                .iter()
+                .map(|item| key(item, fields))
+                .collect::<Option<_>>()?;
+            let distinct: std::collections::BTreeSet<&String> = of.iter().collect();
+            if distinct.len() != of.len() {
+                return None;
+            }
+            *keys = of;
+        }
+        Some(all)
+    })
+}
+
 fn key(item: &Value, fields: &[&str]) -> Option<String> {
     let item = item.as_object()?;
     item.get(fields[0])?;
     Some(
         fields
             .iter()
-            .map(|field| item.get(*field).map(Value::to_string).unwrap_or_default())
+            .map(|field| match item.get(*field) {
+                Some(value) => value.to_string(),
+                // The default of ports (core/v1).
+                None if *field == "protocol" => "\"TCP\"".to_owned(),
+                None => String::new(),
+            })
             .collect::<Vec<_>>()
             .join("/"),
     )
