@@ -13,6 +13,7 @@ mod health;
 mod install;
 mod kill;
 mod memory;
+mod model;
 mod noop;
 mod peers;
 mod quickstart;

@@ -13,7 +13,7 @@ pub struct SyncPolicy {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub automated: Option<Automated>,
     /// Options in Argo CD's form, such as `CreateNamespace=true` or `PruneLast=true`.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(rename = "syncOptions", skip_serializing_if = "Vec::is_empty")]
     pub options: Vec<String>,
     /// How a failed sync is tried again.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -35,13 +35,13 @@ impl ConfigManager {
     pub fn new(engine: Engine, git: GitClient, options: EngineOptions) -> Self {
         Self {
             engine,
-            sources: GitSources::new(git, Renderers::default()),
+            sources: GitSources::new(git, Renderers::with_programs()),
             options,
             revision: String::new(),
         }
     }
 
-    /// Renders with `renderers` instead of reading plain directories only.
+    /// Renders with `renderers` instead of [`Renderers::with_programs`].
     #[must_use]
     pub fn renderers(mut self, renderers: Renderers) -> Self {
         self.sources = GitSources::new(self.sources.git().clone(), renderers);
