@@ -21,7 +21,7 @@ use crate::cluster::{ApiKind, Cluster, ListParams, ObjectKey, Scope, WriteParams
 use crate::health::HealthRules;
 
 /// Lists are read in pages of this many objects, so that memory does not grow with the cluster.
-const PAGE: u32 = 500;
+const PAGE: u32 = 250;
 
 /// What is to be done with one object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize)]
