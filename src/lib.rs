@@ -6,6 +6,8 @@
 //! | --- | --- |
 //! | `git` (default) | [`git`]: read, watch and write repositories |
 //! | `kube` (default) | [`kube`]: the engine, health, the direct backend |
+//! | `cel` | health by CEL expressions |
+//! | `testing` | mocks and conformance suites |
 //! | `argocd`, `flux`, `pipeline`, `drift` | the backends and tools of those names |
 //!
 //! No feature excludes another.
