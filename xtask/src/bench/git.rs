@@ -142,8 +142,11 @@ async fn update(settings: &Settings, forge: &Forge) -> Result<Outcome> {
         settings.rounds,
         // One commit a round: ours fetches it first, then the peer.
         async |round| {
-            forge.commit(&format!("round {round}")).await?;
-            wall(read(settings, forge, &cache)?).await
+            let message = format!("round {round}");
+            forge.commit(&message).await?;
+            let mut command = read(settings, forge, &cache)?;
+            command.args(["--contains", &message]);
+            wall(command).await
         },
         async |round| {
             let fetch = wall(within(

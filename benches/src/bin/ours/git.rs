@@ -19,6 +19,9 @@ pub(crate) struct Arguments {
     /// How many files must be there.
     #[arg(long)]
     files: usize,
+    /// What one of the files must hold.
+    #[arg(long)]
+    contains: Option<String>,
     /// Where the copy is kept.
     #[arg(long)]
     cache: PathBuf,
@@ -38,6 +41,13 @@ pub(crate) fn read(arguments: &Arguments) -> Result<()> {
             .filter_map(|(_, entry)| entry.bytes())
             .map(|bytes| bytes.len())
             .sum();
+        if let Some(wanted) = &arguments.contains {
+            let found = tree
+                .iter()
+                .filter_map(|(_, entry)| entry.bytes())
+                .any(|bytes| String::from_utf8_lossy(bytes).contains(wanted.as_str()));
+            ensure!(found, "no file holds {wanted:?}");
+        }
         anyhow::Ok((tree.len(), bytes))
     })?;
     ensure!(
