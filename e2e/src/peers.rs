@@ -135,6 +135,30 @@ pub fn health<P: AsRef<Path>>(files: &[P]) -> Result<Vec<HealthVerdict>> {
     ask(&["health"], &lines)
 }
 
+/// Whether gitops-engine's default comparison finds each pair of live and target modified; the names have to be unique.
+///
+/// # Errors
+/// Those of [`build`], or the program's.
+pub fn diff(pairs: &[(&str, serde_json::Value, serde_json::Value)]) -> Result<Vec<bool>> {
+    let list: Vec<_> = pairs
+        .iter()
+        .map(|(name, live, target)| serde_json::json!({"name": name, "live": live, "target": target}))
+        .collect();
+    let name = format!("gitops-rs-pairs-{}.json", std::process::id());
+    let file = std::env::temp_dir().join(name);
+    fs::write(&file, serde_json::to_vec(&list)?)?;
+    let path = file.to_str().context("a path that is not UTF-8")?;
+    let answers = ask::<serde_json::Value>(&["diff", path, "1"], "");
+    fs::remove_file(&file)?;
+    let answer = answers?.pop().context("peers answered nothing")?;
+    answer["verdicts"]
+        .as_array()
+        .context("no verdicts")?
+        .iter()
+        .map(|verdict| verdict["modified"].as_bool().context("no verdict"))
+        .collect()
+}
+
 fn questions<T: AsRef<[u8]>>(texts: &[T]) -> String {
     let mut lines = String::new();
     for text in texts {

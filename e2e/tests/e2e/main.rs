@@ -5,6 +5,7 @@
 
 mod applyset;
 mod conformance;
+mod diff;
 mod engine;
 mod faults;
 mod git;
