@@ -226,8 +226,11 @@ pub(super) struct Planner<'a> {
 impl Planner<'_> {
     pub(super) async fn plan(&self, manifests: ManifestSet) -> Result<Plan> {
         let start = Instant::now();
-        let (steps, hooks) = self.resolve(manifests).await?;
-        let inventory = Inventory::read(self.cluster, self.set).await?;
+        // Neither needs the other's answer.
+        let ((steps, hooks), inventory) = futures::try_join!(
+            self.resolve(manifests),
+            Inventory::read(self.cluster, self.set)
+        )?;
         if steps.is_empty() && !inventory.is_empty() && !self.options.allow_empty {
             return Err(Error::invalid(format!(
                 "no manifest is left, and {} objects would be pruned; allow_empty allows it",
