@@ -17,12 +17,12 @@ mod directory {
     use std::sync::Arc;
 
     use async_trait::async_trait;
-    use gitops_core::Result;
     use gitops_core::application::{AppRef, Application, ApplicationStatus, Source};
     use gitops_core::backend::{
         ApplicationStore, DeleteOptions, ListOptions, PutMode, PutOutcome, Stored,
     };
     use gitops_core::store::{DirectoryStore, StatusStore};
+    use gitops_core::{ErrorKind, Result};
 
     /// A store whose directory goes with it; every call is made by another instance, as another process would.
     struct Temporary(tempfile::TempDir);
@@ -107,5 +107,119 @@ mod directory {
                 .any(|name| name.to_string_lossy().starts_with(".new-")),
             "{left:?}"
         );
+    }
+
+    #[tokio::test]
+    async fn the_file_of_another_application_is_not_replaced() {
+        let store = make().await.unwrap();
+        store
+            .put(&Application::new("a"), PutMode::Create)
+            .await
+            .unwrap();
+        let folder = store.0.path().join("apps/_");
+        std::fs::copy(folder.join("a.yaml"), folder.join("b.yaml")).unwrap();
+        let before = std::fs::read(folder.join("b.yaml")).unwrap();
+        let error = store
+            .put(&Application::new("b"), PutMode::Upsert)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
+        assert!(store.suspend(&"b".into()).await.is_err());
+        assert_eq!(std::fs::read(folder.join("b.yaml")).unwrap(), before);
+    }
+
+    /// The directory that a child process of these tests is to write to.
+    const CHILD: &str = "GITOPS_TEST_STORE";
+    const SHARED: &str = "shared";
+
+    /// This test program again, for this test alone and with `dir` to write to.
+    fn child(test: &str, dir: &std::path::Path) -> std::process::Child {
+        std::process::Command::new(std::env::current_exe().unwrap())
+            .args([test, "--exact", "--nocapture"])
+            .env(CHILD, dir)
+            .stdout(std::process::Stdio::null())
+            .spawn()
+            .unwrap()
+    }
+
+    async fn add_label(store: &DirectoryStore, label: String) {
+        loop {
+            let stored = store.get(&SHARED.into()).await.unwrap();
+            let mut app = stored.app;
+            app.labels.insert(label.clone(), "1".into());
+            match store.put(&app, PutMode::Update(stored.version)).await {
+                Ok(_) => return,
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn no_update_of_several_processes_is_lost() {
+        if let Some(dir) = std::env::var_os(CHILD) {
+            let store = DirectoryStore::open(dir).unwrap();
+            for number in 0..10 {
+                add_label(&store, format!("p{}-{number}", std::process::id())).await;
+            }
+            return;
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(dir.path()).unwrap();
+        let app = Application::new(SHARED);
+        store.put(&app, PutMode::Create).await.unwrap();
+        let test = "directory::no_update_of_several_processes_is_lost";
+        let children: Vec<_> = (0..4).map(|_| child(test, dir.path())).collect();
+        for mut child in children {
+            assert!(child.wait().unwrap().success());
+        }
+        let labels = store.get(&SHARED.into()).await.unwrap().app.labels;
+        assert_eq!(labels.len(), 40);
+    }
+
+    #[tokio::test]
+    async fn a_writer_killed_at_any_time_leaves_a_whole_file_and_no_lock() {
+        let big = |number: u32| {
+            let mut app = Application::new(SHARED);
+            app.annotations
+                .insert("big".into(), number.to_string().repeat(50_000));
+            app
+        };
+        if let Some(dir) = std::env::var_os(CHILD) {
+            let store = DirectoryStore::open(dir).unwrap();
+            for number in 0.. {
+                store.put(&big(number % 10), PutMode::Upsert).await.unwrap();
+            }
+        }
+        let dir = tempfile::tempdir().unwrap();
+        let store = DirectoryStore::open(dir.path()).unwrap();
+        store.put(&big(0), PutMode::Create).await.unwrap();
+        let first = store.get(&SHARED.into()).await.unwrap().version;
+        let test = "directory::a_writer_killed_at_any_time_leaves_a_whole_file_and_no_lock";
+        let mut others = 0;
+        for round in 0..15 {
+            let mut writer = child(test, dir.path());
+            let until =
+                std::time::Instant::now() + std::time::Duration::from_millis(60 + 7 * round);
+            while std::time::Instant::now() < until {
+                let stored = store.get(&SHARED.into()).await.unwrap();
+                let text = &stored.app.annotations["big"];
+                let first = &text[..1];
+                assert!(text.len() == 50_000 && text.chars().all(|c| first.starts_with(c)));
+                others +=
+                    u32::from(stored.version != store.get(&SHARED.into()).await.unwrap().version);
+            }
+            writer.kill().unwrap();
+            writer.wait().unwrap();
+            // The lock went with its holder: this does not hang.
+            tokio::time::timeout(
+                std::time::Duration::from_secs(20),
+                store.put(&big(0), PutMode::Upsert),
+            )
+            .await
+            .unwrap()
+            .unwrap();
+            assert_eq!(store.get(&SHARED.into()).await.unwrap().version, first);
+        }
+        assert!(others > 0, "the children wrote nothing");
     }
 }

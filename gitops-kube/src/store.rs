@@ -96,7 +96,7 @@ impl ConfigMapStore {
             let version = record
                 .as_ref()
                 .map(|record| record.object.resource_version());
-            let object = self.object(app, &content, version)?;
+            let object = self.object(app, content, record.as_ref())?;
             let written = match version {
                 Some(_) => self.cluster.replace(&kind, &object, &params).await,
                 None => self.cluster.create(&kind, &object, &params).await,
@@ -124,23 +124,33 @@ impl ConfigMapStore {
         })
     }
 
-    fn object(&self, app: &AppRef, content: &Content, version: Option<&str>) -> Result<Object> {
+    fn object(&self, app: &AppRef, content: Content, stored: Option<&Record>) -> Result<Object> {
         let size: usize = content.0.values().map(String::len).sum();
         if size > MAX_BYTES {
             return Err(Error::invalid(format!(
                 "application {app} with its status takes {size} bytes; a ConfigMap holds {MAX_BYTES}"
             )));
         }
-        let mut metadata = json!({
-            "name": object_name(app),
-            "namespace": self.namespace,
-            "labels": {APPLICATION_LABEL: "true"},
-            "annotations": {REFERENCE_ANNOTATION: app.to_string()},
-        });
-        if let Some(version) = version {
-            metadata["resourceVersion"] = version.into();
+        if let Some(record) = stored {
+            // What others put there (labels, owners, finalizers) stays.
+            let mut object = record.object.clone();
+            object.metadata_mut().remove("managedFields");
+            object.set_label(APPLICATION_LABEL, "true");
+            object.set_annotation(REFERENCE_ANNOTATION, app.to_string());
+            object.value_mut().insert("data".into(), json!(content.0));
+            return Ok(object);
         }
-        let value = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": metadata, "data": content.0});
+        let value = json!({
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": object_name(app),
+                "namespace": self.namespace,
+                "labels": {APPLICATION_LABEL: "true"},
+                "annotations": {REFERENCE_ANNOTATION: app.to_string()},
+            },
+            "data": content.0,
+        });
         Object::new(value, None)
     }
 

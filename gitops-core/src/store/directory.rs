@@ -18,11 +18,14 @@ use crate::manifest::yaml;
 const NO_NAMESPACE: &str = "_";
 /// The folder of statuses; no application can have this name.
 const STATUSES: &str = ".status";
+/// File systems keep names of 255 bytes, and `.yaml` is five of them.
+const MAX_NAME: usize = 250;
 
 /// Keeps applications as YAML files: `DIR/NAMESPACE/NAME.yaml` (`_` without a namespace), and their statuses in `DIR/NAMESPACE/.status/NAME.yaml`.
 ///
 /// Files may be read and edited by people. Each is replaced as a whole and flushed before the old one goes, so that a reader never sees half of one and a crash
 /// loses none. Writers, also of other processes on the same machine, take turns by a lock on `DIR/.lock`; not every network file system keeps such locks.
+/// A writer that was killed leaves at most a file `.new-…`, which nothing reads. Dropping a future does not stop a write that has begun: it is done or not, never half.
 #[derive(Clone, Debug)]
 pub struct DirectoryStore {
     dir: PathBuf,
@@ -32,10 +35,10 @@ impl DirectoryStore {
     /// A store in `dir`, which is made if it is missing.
     ///
     /// # Errors
-    /// `Internal` when the directory cannot be made.
+    /// `PermissionDenied`, or else `Internal`, when the directory cannot be made.
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
         let dir = dir.into();
-        fs::create_dir_all(&dir).map_err(|error| failed("make", &dir, error))?;
+        make_folder(&dir).map_err(|error| failed("make", &dir, error))?;
         Ok(Self { dir })
     }
 
@@ -82,7 +85,7 @@ impl DirectoryStore {
 
     fn update(&self, app: &AppRef, change: impl FnOnce(&mut Application)) -> Result<()> {
         let place = self.place(app)?;
-        let mut stored: Application = read(&place.app)?.ok_or_else(|| not_found(app))?;
+        let mut stored = read_app(&place.app, app)?.ok_or_else(|| not_found(app))?;
         let before = stored.clone();
         change(&mut stored);
         if stored == before {
@@ -93,16 +96,9 @@ impl DirectoryStore {
 
     fn load(&self, app: &AppRef, with_status: bool) -> Result<Option<Stored>> {
         let place = self.place(app)?;
-        let Some(stored) = read::<Application>(&place.app)? else {
+        let Some(stored) = read_app(&place.app, app)? else {
             return Ok(None);
         };
-        if stored.app_ref() != *app {
-            return Err(Error::integrity(format!(
-                "{} holds application {}",
-                place.app.display(),
-                stored.app_ref()
-            )));
-        }
         let status = if with_status {
             read(&place.status)?
         } else {
@@ -148,7 +144,7 @@ impl ApplicationStore for DirectoryStore {
         let app = app.clone();
         self.run(true, move |store| {
             let place = store.place(&app.app_ref())?;
-            let stored = read(&place.app)?;
+            let stored = read_app(&place.app, &app.app_ref())?;
             let outcome = decide_put(stored.as_ref(), &app, &mode)?;
             if outcome.changed {
                 write(&place.app, &app)?;
@@ -242,12 +238,12 @@ impl StatusStore for DirectoryStore {
 fn check_name(name: &str) -> Result<&str> {
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     if name.is_empty()
-        || name.len() > 253
+        || name.len() > MAX_NAME
         || name.starts_with(['.', '_', '-'])
         || !name.chars().all(fits)
     {
         return Err(Error::invalid(format!(
-            "{name:?} cannot be the name of a file: expected letters, digits, '-', '.' and '_', beginning with a letter or digit"
+            "{name:?} cannot be the name of a file: expected at most {MAX_NAME} letters, digits, '-', '.' and '_', beginning with a letter or digit"
         )));
     }
     Ok(name)
@@ -266,13 +262,26 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
     })
 }
 
+/// Reads an application, and never another one: a file may be moved by hand, and some file systems take `a` and `A` for one name.
+fn read_app(path: &Path, app: &AppRef) -> Result<Option<Application>> {
+    let stored: Option<Application> = read(path)?;
+    match stored {
+        Some(stored) if stored.app_ref() != *app => Err(Error::integrity(format!(
+            "{} holds application {}",
+            path.display(),
+            stored.app_ref()
+        ))),
+        stored => Ok(stored),
+    }
+}
+
 /// Replaces a file as a whole.
 fn write<T: Serialize>(path: &Path, record: &T) -> Result<()> {
     let value = serde_json::to_value(record)
         .map_err(|error| Error::internal("a record has no JSON form").with_source(error))?;
     let folder = path.parent().unwrap_or(Path::new("."));
     let replace = || {
-        fs::create_dir_all(folder)?;
+        make_folder(folder)?;
         let mut file = tempfile::Builder::new()
             .prefix(".new-")
             .tempfile_in(folder)?;
@@ -292,6 +301,24 @@ fn remove(path: &Path) -> Result<()> {
             .map_err(|error| failed("remove", path, error)),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
         Err(error) => Err(failed("remove", path, error)),
+    }
+}
+
+/// Makes a folder and those above it; each is on disk when the one that it is in is.
+fn make_folder(folder: &Path) -> io::Result<()> {
+    if folder.as_os_str().is_empty() || folder.is_dir() {
+        return Ok(());
+    }
+    let above = match folder.parent() {
+        Some(above) if !above.as_os_str().is_empty() => above,
+        _ => Path::new("."),
+    };
+    make_folder(above)?;
+    match fs::create_dir(folder) {
+        // Another writer was faster.
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists && folder.is_dir() => Ok(()),
+        Err(error) => Err(error),
+        Ok(()) => sync(above),
     }
 }
 
@@ -328,5 +355,10 @@ fn entries(folder: &Path) -> Result<Vec<String>> {
 }
 
 fn failed(what: &str, path: &Path, error: io::Error) -> Error {
-    Error::internal(format!("cannot {what} {}", path.display())).with_source(error)
+    let message = format!("cannot {what} {}", path.display());
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => Error::permission_denied(message),
+        _ => Error::internal(message),
+    }
+    .with_source(error)
 }

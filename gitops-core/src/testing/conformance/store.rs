@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use serde_json::json;
+
 use super::{check, equal, refused};
 use crate::application::{
-    AppRef, Application, ApplicationStatus, Automated, Health, HealthStatus, HistoryEntry, Source,
-    SyncStatus,
+    AppRef, Application, ApplicationStatus, Health, HealthStatus, HistoryEntry, Source, SyncStatus,
 };
 use crate::backend::{ApplicationStore, DeleteOptions, ListOptions, PutMode, Selector};
 use crate::error::{Error, ErrorKind, Result};
@@ -251,7 +252,8 @@ pub async fn a_status_does_not_change_the_version<S: Store>(store: Arc<S>) -> Re
 
 /// A name is kept as it is, or refused: never another one, never outside of the store.
 pub async fn odd_names_are_kept_or_refused<S: Store>(store: Arc<S>) -> Result<()> {
-    let long = "x".repeat(300);
+    // Around what file systems (255) and Kubernetes (253) take.
+    let long = [250, 251, 253, 255, 256, 300].map(|length| "x".repeat(length));
     let odd = [
         "",
         ".",
@@ -270,9 +272,8 @@ pub async fn odd_names_are_kept_or_refused<S: Store>(store: Arc<S>) -> Result<()
         "A",
         "a.yaml",
         "-x",
-        &long,
     ];
-    for name in odd {
+    for name in odd.into_iter().chain(long.iter().map(String::as_str)) {
         for (namespace, name) in [("", name), (name, "a")] {
             let mut app = app("x");
             app.name = name.to_owned();
@@ -348,15 +349,74 @@ pub async fn no_update_is_lost<S: Store>(store: Arc<S>) -> Result<()> {
 
 /// Nothing of a full application is lost.
 pub async fn everything_of_an_application_is_kept<S: Store>(store: Arc<S>) -> Result<()> {
-    let mut full = app("full")
-        .automated(Automated::default().prune(true).self_heal(true))
-        .sync_option("CreateNamespace=true")
-        .source(Source::git("git@git.example.com:values.git").revision("v1.x"));
-    full.namespace = "team".into();
-    full.project = "default".into();
-    full.annotations
-        .insert("note".into(), "yes: 0644 # \"x\"\n".into());
-    full.suspended = true;
+    let full = full()?;
     store.put(&full, PutMode::Create).await?;
     equal(store.get(&full.app_ref()).await?.app, full)
+}
+
+/// An application that uses every part of the model, with texts and numbers that careless formats change.
+fn full() -> Result<Application> {
+    let value = json!({
+        "name": "full", "namespace": "team", "project": "default", "suspended": true, "revisionHistoryLimit": 3,
+        "labels": {"on": "yes", "n": "1_000"},
+        "annotations": {"note": "yes: 0644 # \"x\"\n", "block": "a\n  b\r\n\tc\n\n", "empty": "", "null": "null", "é": "\u{1F600}\u{85}\u{2028}"},
+        "finalizers": ["resources-finalizer.argocd.argoproj.io"],
+        "sources": [
+            {
+                "repoUrl": "git@git.example.com:values.git", "kind": "git", "targetRevision": "1.10", "path": ".", "ref": "values", "name": "0x1F",
+                "render": {"directory": {"recurse": true, "include": "{a,b}/*.yaml", "exclude": "*.json", "jsonnet": {
+                    "extVars": [{"name": "a", "value": "1", "code": true}], "tlas": [{"name": "b", "value": "~"}], "libs": ["lib"],
+                }}},
+            },
+            {
+                "repoUrl": "https://charts.example.com", "kind": "helm", "targetRevision": "^1.2", "chart": "web",
+                "render": {"helm": {
+                    "releaseName": "r", "valueFiles": ["$values/a.yaml"], "ignoreMissingValueFiles": true, "values": "a: 1\nb: |\n  x\n",
+                    "valuesObject": {"z": 1, "a": {"float": 0.1, "big": 9_007_199_254_740_993_i64, "none": null, "list": [true, "true", 1e300]}},
+                    "parameters": [{"name": "image.tag", "value": "012", "forceString": true}], "fileParameters": [{"name": "f", "path": "p"}],
+                    "version": "v3", "passCredentials": true, "skipCrds": true, "skipTests": true, "skipSchemaValidation": true, "namespace": "n",
+                    "kubeVersion": "1.30", "apiVersions": ["apps/v1"],
+                }},
+            },
+            {
+                "repoUrl": "https://git.example.com/k.git", "kind": "git",
+                "render": {"kustomize": {
+                    "namePrefix": "p-", "nameSuffix": "-s", "images": ["a=b:1.0"], "commonLabels": {"a": "b"}, "forceCommonLabels": true,
+                    "labelWithoutSelector": true, "labelIncludeTemplates": true, "commonAnnotations": {"c": "d"}, "forceCommonAnnotations": true,
+                    "commonAnnotationsEnvsubst": true, "namespace": "n", "replicas": [{"name": "web", "count": "3"}, {"name": "api", "count": 2}],
+                    "patches": [{"patch": "- op: remove\n  path: /a\n", "target": {"kind": "Deployment"}}], "components": ["../c"],
+                    "ignoreMissingComponents": true, "version": "v5", "kubeVersion": "1.30", "apiVersions": ["apps/v1"],
+                }},
+            },
+            {
+                "repoUrl": "oci://registry.example.com/x", "kind": "oci",
+                "render": {"plugin": {"name": "cmp", "env": [{"name": "A", "value": "off"}], "parameters": [
+                    {"name": "s", "string": ""}, {"name": "a", "array": []}, {"name": "m", "map": {"k": "v"}},
+                ]}},
+            },
+        ],
+        "hydrate": {
+            "drySource": {"repoUrl": "https://git.example.com/dry.git", "kind": "git", "path": "dry", "render": "auto"},
+            "syncBranch": "env/prod", "syncPath": "out", "hydrateToBranch": "env/prod-next",
+        },
+        "destination": {"cluster": {"server": "https://k8s.example.com:6443"}, "namespace": "shop"},
+        "syncPolicy": {
+            "automated": {"prune": true, "selfHeal": true, "allowEmpty": true, "enabled": false},
+            "syncOptions": ["CreateNamespace=true"],
+            "retry": {"limit": -1, "refresh": true, "backoff": {
+                "duration": {"secs": 5, "nanos": 1}, "factor": 3, "maxDuration": {"secs": 180, "nanos": 0},
+            }},
+            "managedNamespaceMetadata": {"labels": {"l": "1"}, "annotations": {"a": "2"}},
+        },
+        "ignoreDifferences": [{
+            "group": "*", "kind": "*", "name": "n", "namespace": "m", "jsonPointers": ["/spec/a~1b"], "jqPathExpressions": [".a[] | select(.b == \"c\")"],
+            "managedFieldsManagers": ["kube-controller-manager"],
+        }],
+        "info": [{"name": "url", "value": "https://example.com"}],
+    });
+    let app: Application = serde_json::from_value(value.clone())
+        .map_err(|error| Error::internal("the suite's application").with_source(error))?;
+    // What the model does not know would not be tested.
+    equal(serde_json::to_value(&app).ok(), Some(value))?;
+    Ok(app)
 }
