@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
+use std::fmt;
 
 /// What kind of repository a source is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -231,7 +232,7 @@ pub struct KustomizeReplica {
 }
 
 /// Settings of helm, as Argo CD names them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Helm {
     /// The release's name; the application's when empty.
@@ -282,7 +283,7 @@ pub struct Helm {
 }
 
 /// One `--set`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct HelmParameter {
     /// The name, in the syntax of `--set`.
@@ -320,7 +321,7 @@ pub struct Plugin {
 }
 
 /// An environment variable.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct EnvVar {
     /// The name.
     pub name: String,
@@ -329,7 +330,7 @@ pub struct EnvVar {
 }
 
 /// A plugin's parameter: one of a text, a list or a map.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct PluginParameter {
     /// The name.
@@ -343,6 +344,49 @@ pub struct PluginParameter {
     /// A map.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<BTreeMap<String, String>>,
+}
+
+// Values may be secrets: what is printed names them and leaves them out.
+
+impl fmt::Debug for Helm {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Helm")
+            .field("release_name", &self.release_name)
+            .field("version", &self.version)
+            .field("namespace", &self.namespace)
+            .field("value_files", &self.value_files)
+            .field(
+                "has_values",
+                &(!self.values.is_empty() || self.values_object.is_some()),
+            )
+            .field("parameters", &self.parameters)
+            .field("file_parameters", &self.file_parameters)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for HelmParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HelmParameter")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for EnvVar {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("EnvVar")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for PluginParameter {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("PluginParameter")
+            .field("name", &self.name)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Rendered manifests are committed before they are synced (Argo CD's `sourceHydrator`).
