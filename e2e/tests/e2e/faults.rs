@@ -86,9 +86,14 @@ async fn throttling_and_outages_are_waited_out() -> Result<()> {
     ] {
         let seen = Arc::new(AtomicUsize::new(0));
         let count = seen.clone();
-        // Every third request fails, whatever it is.
-        let f = Fixture::new(name, move |_| {
-            (count.fetch_add(1, Ordering::SeqCst) % 3 == 1).then_some((code, retry_after))
+        let discovered = Arc::new(AtomicUsize::new(0));
+        // Of the requests for objects the second and every third after it, of discovery's the first.
+        let f = Fixture::new(name, move |request| {
+            let refused = match request.uri().path() {
+                "/api" | "/apis" => discovered.fetch_add(1, Ordering::SeqCst) == 0,
+                _ => count.fetch_add(1, Ordering::SeqCst) % 3 == 1,
+            };
+            refused.then_some((code, retry_after))
         })
         .await?;
         let started = Instant::now();

@@ -39,6 +39,27 @@ const SENDERS_FAULT: [&str; 5] = [
     "resourceVersion should not be set on objects to be created",
 ];
 
+/// Maps an answer that is no success: a `Status`, or whatever a proxy or an overloaded server sends instead.
+pub(super) fn from_answer(code: http::StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Error {
+    let status = serde_json::from_slice::<Status>(body).unwrap_or_else(|_| {
+        // A page of HTML helps nobody.
+        let text = String::from_utf8_lossy(body);
+        let line = text.lines().next().unwrap_or_default().trim();
+        let message: String = line.chars().filter(|c| !c.is_control()).take(200).collect();
+        Status::failure(&format!("{code}: {message}"), "").with_code(code.as_u16())
+    });
+    let error = from_status(&status);
+    let after = headers
+        .get(http::header::RETRY_AFTER)
+        .and_then(|value| value.to_str().ok()?.parse().ok())
+        .map(Duration::from_secs);
+    match after {
+        // The API server says it in the header only when it turns requests away.
+        Some(after) if error.retry_after().is_none() => error.with_retry_after(after),
+        _ => error,
+    }
+}
+
 fn from_status(status: &Status) -> Error {
     let message = status.message.as_str();
     let kind = match (status.code, status.reason.as_str()) {

@@ -108,11 +108,9 @@ impl KubeCluster {
     }
 
     async fn send(&self, what: &str, request: http::Request<Vec<u8>>) -> Result<Value> {
-        match tokio::time::timeout(self.options.deadline, self.client.request::<Value>(request))
-            .await
-        {
-            Ok(Ok(value)) => Ok(value),
-            Ok(Err(error)) => Err(error::from_kube(error)),
+        let answer = send(&self.client, request);
+        match tokio::time::timeout(self.options.deadline, answer).await {
+            Ok(answer) => answer,
             Err(_) => Err(Error::timeout(format!(
                 "{what}: no answer within {:?}",
                 self.options.deadline
@@ -298,6 +296,21 @@ impl Cluster for KubeCluster {
             })
             .boxed()
     }
+}
+
+/// Sends a request through kube's client and reads the answer here: kube's own reading loses the answer's headers (`Retry-After`), and
+/// logs a body that it cannot read, whatever is in it.
+async fn send(client: &Client, request: http::Request<Vec<u8>>) -> Result<Value> {
+    let response = client
+        .send(request.map(kube::client::Body::from))
+        .await
+        .map_err(error::from_kube)?;
+    let (parts, body) = response.into_parts();
+    let bytes = body.collect_bytes().await.map_err(error::from_kube)?;
+    if !parts.status.is_success() {
+        return Err(error::from_answer(parts.status, &parts.headers, &bytes));
+    }
+    serde_json::from_slice(&bytes).map_err(|error| error::from_kube(kube::Error::SerdeError(error)))
 }
 
 fn plain(object: DynamicObject) -> Result<Object> {
