@@ -178,23 +178,24 @@ impl Repository {
         }
         // In units of what an attempt takes here, which tells how long others keep the branch busy.
         let mut patience = 1.0_f64;
-        // The commit of an attempt whose answer was lost: it may be on the branch.
-        let mut uncertain: Option<(String, Option<String>)> = None;
+        // The commits of attempts whose answers were lost: each may be on the branch by now, or later.
+        let mut uncertain: Vec<(String, Option<String>)> = Vec::new();
         let mut attempt = 0;
         loop {
             attempt += 1;
             let begun = Instant::now();
             let tip = self.tip(&branch, options).await?;
-            if let Some((commit, parent)) = uncertain.take()
-                && let Some(tip) = &tip
-                && self.contains(tip, &commit).await?
-            {
-                return Ok(CommitOutcome::Pushed {
-                    commit,
-                    parent,
-                    branch,
-                    attempts: attempt - 1,
-                });
+            if let Some(tip) = &tip {
+                for (commit, parent) in &uncertain {
+                    if self.contains(tip, commit).await? {
+                        return Ok(CommitOutcome::Pushed {
+                            commit: commit.clone(),
+                            parent: parent.clone(),
+                            branch,
+                            attempts: attempt - 1,
+                        });
+                    }
+                }
             }
             let edits = edit(Snapshot {
                 repository: self.clone(),
@@ -222,7 +223,7 @@ impl Repository {
             match error.kind() {
                 ErrorKind::Conflict => {}
                 ErrorKind::Unavailable | ErrorKind::Timeout | ErrorKind::RateLimited => {
-                    uncertain = Some((commit, tip));
+                    uncertain.push((commit, tip));
                 }
                 _ => return Err(error),
             }

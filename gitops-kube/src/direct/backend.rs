@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use gitops_core::application::{AppRef, Application, ApplicationStatus, HistoryEntry};
+use gitops_core::application::{AppRef, Application, ApplicationStatus, ClusterRef, HistoryEntry};
 use gitops_core::backend::{
     ApplicationStore, Backend, DeleteOptions, EventKind, ListOptions, Operation, PutMode,
     PutOutcome, ResourceState, RevisionHistory, Selector, StateReader, StatusEvent, Stored,
@@ -152,6 +152,7 @@ impl DirectBackend {
     }
 
     pub(super) async fn start(&self, app: Application, options: SyncOptions) -> Result<Operation> {
+        check_destination(&app)?;
         if self.is_paused() {
             return Err(Error::unavailable("syncs are paused").with_retryable(false));
         }
@@ -214,10 +215,50 @@ impl DirectBackend {
             })
     }
 
+    /// Two applications with one ApplySet would prune each other's objects: a set is named after the application and its destination's namespace, not
+    /// after the namespace of the application's record.
+    async fn check_set(&self, app: &Application, set: &ApplySet) -> Result<()> {
+        let app_ref = app.app_ref();
+        let all = self.inner.store.list(&ListOptions::default()).await?;
+        let other = all.iter().map(|stored| &stored.app).find(|other| {
+            other.app_ref() != app_ref
+                && ApplySet::of(other).is_ok_and(|other| other.id() == set.id())
+        });
+        match other {
+            None => Ok(()),
+            Some(other) => Err(Error::conflict(format!(
+                "application {app_ref} would share its ApplySet {}/{} with application {}: give it another name or destination namespace",
+                set.namespace(),
+                set.parent_name(),
+                other.app_ref()
+            ))),
+        }
+    }
+
     /// The record's own reference: a caller may leave the namespace out.
     async fn stored(&self, app: &AppRef) -> Result<Application> {
         Ok(self.inner.store.get(app).await?.app)
     }
+}
+
+/// The engine has one cluster: an application for another one must not land there.
+fn check_destination(app: &Application) -> Result<()> {
+    let here = match &app.destination.cluster {
+        ClusterRef::InCluster => true,
+        // Argo CD's names for the cluster that it runs in.
+        ClusterRef::Server(url) => url.trim_end_matches('/') == "https://kubernetes.default.svc",
+        ClusterRef::Name(name) => name == "in-cluster",
+    };
+    if here {
+        return Ok(());
+    }
+    Err(Error::unsupported(
+        &format!(
+            "deploying application {} to another cluster than the engine's",
+            app.app_ref()
+        ),
+        "the direct backend",
+    ))
 }
 
 impl Inner {
@@ -293,7 +334,9 @@ impl Backend for DirectBackend {
 impl ApplicationStore for DirectBackend {
     async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome> {
         // What could never be synced is refused here, where somebody looks.
-        ApplySet::of(app)?;
+        let set = ApplySet::of(app)?;
+        check_destination(app)?;
+        self.check_set(app, &set).await?;
         let outcome = self.inner.store.put(app, mode).await?;
         if outcome.changed {
             self.inner.tell_changed(&app.app_ref()).await;

@@ -232,7 +232,11 @@ pub(super) fn engine_options(
 ) -> Result<EngineOptions> {
     let mut policy = app.sync_policy.clone();
     policy.options.extend(options.options.iter().cloned());
-    let automated = policy.automated.unwrap_or_default();
+    // What is turned off says nothing.
+    let automated = policy
+        .automated
+        .filter(|automated| automated.is_enabled())
+        .unwrap_or_default();
     let defaults = &inner.options.engine;
     let propagation = match policy.option("PrunePropagationPolicy") {
         None => defaults.propagation,

@@ -1,6 +1,6 @@
 //! What is desired, what is live, and how they differ.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -280,7 +280,8 @@ pub(super) fn watch(
     let mut events = backend.events();
     tokio::spawn(async move {
         let follow = async {
-            let mut known = BTreeMap::<AppRef, ()>::new();
+            // What was told of: only its deletion is news.
+            let mut known = BTreeSet::new();
             tell_current(&backend, &selector, &mut known, &sender).await?;
             while let Some(event) = events.next().await {
                 let finished = matches!(
@@ -290,7 +291,7 @@ pub(super) fn watch(
                         | EventKind::SyncStarted
                 );
                 if finished {
-                    tell_one(&backend, &selector, &event.app, &sender).await?;
+                    tell_one(&backend, &selector, &event.app, &mut known, &sender).await?;
                 }
             }
             Some(())
@@ -312,7 +313,7 @@ type Listener = mpsc::Sender<Result<StatusEvent>>;
 async fn tell_current(
     backend: &DirectBackend,
     selector: &Selector,
-    known: &mut BTreeMap<AppRef, ()>,
+    known: &mut BTreeSet<AppRef>,
     listener: &Listener,
 ) -> Option<()> {
     let options = ListOptions {
@@ -323,8 +324,7 @@ async fn tell_current(
         Ok(all) => {
             for stored in all {
                 let app = stored.app.app_ref();
-                known.insert(app.clone(), ());
-                tell_one(backend, selector, &app, listener).await?;
+                tell_one(backend, selector, &app, known, listener).await?;
             }
             Some(())
         }
@@ -336,21 +336,27 @@ async fn tell_one(
     backend: &DirectBackend,
     selector: &Selector,
     app: &AppRef,
+    known: &mut BTreeSet<AppRef>,
     listener: &Listener,
 ) -> Option<()> {
-    let event =
-        match backend.inner.store.get(app).await {
-            Ok(stored) if selector.matches(&stored.app) => read(&backend.inner, &stored.app)
+    let event = match backend.inner.store.get(app).await {
+        Ok(stored) if selector.matches(&stored.app) => {
+            known.insert(app.clone());
+            read(&backend.inner, &stored.app)
                 .await
                 .map(|status| StatusEvent::Status {
                     app: app.clone(),
                     status: Box::new(status),
-                }),
-            Ok(_) => return Some(()),
-            Err(error) if error.kind() == ErrorKind::NotFound => {
-                Ok(StatusEvent::Deleted { app: app.clone() })
+                })
+        }
+        Ok(_) => return Some(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            if !known.remove(app) {
+                return Some(());
             }
-            Err(error) => Err(error),
-        };
+            Ok(StatusEvent::Deleted { app: app.clone() })
+        }
+        Err(error) => Err(error),
+    };
     listener.send(event).await.ok()
 }

@@ -198,6 +198,7 @@ impl Executor<'_> {
         let last_wave = stages.last().map(|stage| stage.wave);
         let mut wave_members: Vec<(ObjectId, Health)> = Vec::new();
         let mut all: Vec<(ObjectId, Health)> = Vec::new();
+        let mut hooked = i64::MIN;
         for (index, stage) in stages.iter().enumerate() {
             self.check_cancelled()?;
             self.progress.event(EventKind::StageStarted {
@@ -206,13 +207,11 @@ impl Executor<'_> {
                 objects: stage.steps.len(),
             });
             self.resolve_deferred(plan, stage).await?;
-            self.hooks_in_wave(
-                plan,
-                stage.wave,
-                index == 0 || stages[index - 1].wave != stage.wave,
-                report,
-            )
-            .await?;
+            // Also those of waves in between, which have no other object.
+            if index == 0 || stages[index - 1].wave != stage.wave {
+                hooks::run(self, plan, Phase::Sync, hooked..=stage.wave, report).await?;
+                hooked = stage.wave.saturating_add(1);
+            }
             let applied = self.stage(plan, stage, report).await?;
             if stage.is_crds {
                 self.establish(plan, stage).await?;
@@ -231,7 +230,7 @@ impl Executor<'_> {
         if self.options.wait.is_some() {
             self.wait(plan, &all, report).await?;
         }
-        Ok(())
+        hooks::run(self, plan, Phase::Sync, hooked..=i64::MAX, report).await
     }
 
     /// Applies one stage, all of it even when some fails; then says what failed.
@@ -384,7 +383,12 @@ impl Executor<'_> {
     /// Kinds that came with a CRD are served now.
     async fn resolve_deferred(&self, plan: &mut Plan, stage: &Stage) -> Result<()> {
         for &at in &stage.steps {
-            if !plan.steps[at].deferred {
+            // What nothing is done with needs no kind.
+            let sent = matches!(
+                plan.steps[at].action,
+                PlanAction::Create | PlanAction::Update
+            );
+            if !plan.steps[at].deferred || !sent {
                 continue;
             }
             let gvk = plan.steps[at].kind.gvk.clone();
@@ -443,20 +447,7 @@ impl Executor<'_> {
     }
 
     async fn hooks(&self, plan: &Plan, phase: Phase, report: &mut Report) -> Result<()> {
-        hooks::run(self, plan, phase, None, report).await
-    }
-
-    async fn hooks_in_wave(
-        &self,
-        plan: &Plan,
-        wave: i64,
-        first: bool,
-        report: &mut Report,
-    ) -> Result<()> {
-        if first {
-            hooks::run(self, plan, Phase::Sync, Some(wave), report).await?;
-        }
-        Ok(())
+        hooks::run(self, plan, phase, i64::MIN..=i64::MAX, report).await
     }
 
     /// Writes what was learnt. What is gone for good leaves the inventory; what could not be pruned stays.

@@ -1,6 +1,7 @@
 //! Hooks: objects that run at a point of a sync, as Argo CD defines them (argo-cd 3.2, `docs/user-guide/sync-waves.md` and
 //! gitops-engine's `pkg/sync/hook`).
 
+use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use gitops_core::application::{Health, HealthStatus};
@@ -16,12 +17,12 @@ use crate::cluster::{DeleteParams, ObjectKey};
 /// How long a hook may run when nothing else is said.
 const DEFAULT_TIMEOUT: Duration = Duration::from_secs(3600);
 
-/// Runs the hooks of `phase` (of one wave, when given) in the order of their waves, each to its end.
+/// Runs the hooks of `phase` and of these waves in the order of their waves, each to its end.
 pub(super) async fn run(
     executor: &Executor<'_>,
     plan: &Plan,
     phase: Phase,
-    wave: Option<i64>,
+    waves: RangeInclusive<i64>,
     report: &mut Report,
 ) -> Result<()> {
     // A selective sync runs no hooks (Argo CD).
@@ -31,9 +32,7 @@ pub(super) async fn run(
     let mut hooks: Vec<&Step> = plan
         .hooks
         .iter()
-        .filter(|step| {
-            step.options.hooks.contains(&phase) && wave.is_none_or(|wave| step.options.wave == wave)
-        })
+        .filter(|step| step.options.hooks.contains(&phase) && waves.contains(&step.options.wave))
         .collect();
     hooks.sort_by_key(|step| step.options.wave);
     for step in hooks {

@@ -231,7 +231,8 @@ impl Planner<'_> {
             self.resolve(manifests),
             Inventory::read(self.cluster, self.set)
         )?;
-        if steps.is_empty() && !inventory.is_empty() && !self.options.allow_empty {
+        let all_gone = steps.is_empty() && !inventory.is_empty();
+        if all_gone && self.options.prune && !self.options.allow_empty {
             return Err(Error::invalid(format!(
                 "no manifest is left, and {} objects would be pruned; allow_empty allows it",
                 inventory.len()
