@@ -154,12 +154,14 @@ async fn a_selected_object_needs_no_kind_beside_it() {
         opts,
     );
     b.put(&app("one", "one"), PutMode::Create).await.unwrap();
-    let mut o = SyncOptions::default();
-    o.resources = vec![SyncResource {
-        kind: "ConfigMap".into(),
-        name: "one".into(),
-        ..SyncResource::default()
-    }];
+    let o = SyncOptions {
+        resources: vec![SyncResource {
+            kind: "ConfigMap".into(),
+            name: "one".into(),
+            ..SyncResource::default()
+        }],
+        ..SyncOptions::default()
+    };
     let out = b.sync_and_wait(&AppRef::new("one"), &o).await.unwrap();
     assert!(out.is_success(), "{}", out.message);
 }
