@@ -183,9 +183,10 @@ async fn an_apply_checks_versions_and_needs_a_manager() {
     );
     let mut other = config_map("a", json!({"k": "1"}));
     other["metadata"]["uid"] = json!("another");
+    // Not a precondition: an immutable field.
     assert_eq!(
         try_apply(&cluster, "test", other).await.unwrap_err().kind(),
-        ErrorKind::Conflict
+        ErrorKind::InvalidInput
     );
     assert_eq!(
         try_apply(&cluster, "", config_map("b", json!({})))

@@ -1,15 +1,12 @@
-//! Deletion, dependents, namespaces, custom kinds and watches.
+//! Deletion, dependents, namespaces and custom kinds.
 
-use std::collections::BTreeMap;
-
-use futures::StreamExt;
 use gitops_core::backend::Propagation;
 use gitops_core::manifest::Object;
-use gitops_core::{Error, ErrorKind, Result};
+use gitops_core::{ErrorKind, Result};
 use serde_json::{Value, json};
 
-use super::{PATIENCE, Place, at, by, check, config_map, equal, gone, refused, until};
-use crate::cluster::{DeleteParams, ListParams, Patch, WatchEvent};
+use super::{Place, at, check, config_map, equal, gone, refused, then, until};
+use crate::cluster::{DeleteParams, ListParams};
 
 /// A UID is a condition.
 pub async fn a_deletion_with_another_uid_is_refused(place: &Place) -> Result<()> {
@@ -32,6 +29,29 @@ pub async fn a_deletion_with_another_uid_is_refused(place: &Place) -> Result<()>
     check(place.get("v1", "ConfigMap", "a").await?.is_none(), || {
         "it is still there".into()
     })
+}
+
+/// An object that was made again is another one: what was known of the first does not delete it.
+pub async fn what_is_made_again_has_another_uid(place: &Place) -> Result<()> {
+    let first = place.apply("m", config_map("a", json!({}))).await?;
+    place
+        .delete("v1", "ConfigMap", "a", &DeleteParams::default())
+        .await?;
+    let second = place.apply("m", config_map("a", json!({}))).await?;
+    check(first.uid() != second.uid(), || "the same UID".into())?;
+    let first = DeleteParams {
+        uid: Some(first.uid().to_owned()),
+        ..DeleteParams::default()
+    };
+    refused(
+        place.delete("v1", "ConfigMap", "a", &first).await,
+        ErrorKind::Conflict,
+        &["UID"],
+    )?;
+    equal(
+        place.there("v1", "ConfigMap", "a").await?.uid(),
+        second.uid(),
+    )
 }
 
 /// A resource version is a condition.
@@ -76,31 +96,55 @@ pub async fn a_deletion_of_nothing_is_not_found(place: &Place) -> Result<()> {
     refused(result, ErrorKind::NotFound, &["nothing"])
 }
 
+fn held(name: &str) -> Value {
+    let mut value = config_map(name, json!({"x": "1"}));
+    value["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    value
+}
+
 /// With a finalizer the object stays, marked, until the finalizer goes.
 pub async fn a_finalizer_holds_what_is_deleted(place: &Place) -> Result<()> {
-    let mut value = config_map("a", json!({}));
-    value["metadata"]["finalizers"] = json!(["example.com/hold"]);
-    place.apply("m", value).await?;
-    place
-        .delete("v1", "ConfigMap", "a", &DeleteParams::default())
-        .await?;
-    check(
-        place.there("v1", "ConfigMap", "a").await?.is_terminating(),
-        || "it is not marked".into(),
-    )?;
-    // Again is fine.
-    place
-        .delete("v1", "ConfigMap", "a", &DeleteParams::default())
-        .await?;
-    let kind = place.kind("v1", "ConfigMap").await?;
-    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-    place
-        .cluster
-        .patch(place.key(&kind, "a"), &patch, &by("m"))
-        .await?;
+    place.apply("m", held("a")).await?;
+    let steps = async {
+        place
+            .delete("v1", "ConfigMap", "a", &DeleteParams::default())
+            .await?;
+        check(
+            place.there("v1", "ConfigMap", "a").await?.is_terminating(),
+            || "it is not marked".into(),
+        )?;
+        // Again is fine.
+        place
+            .delete("v1", "ConfigMap", "a", &DeleteParams::default())
+            .await
+    };
+    then(steps, place.release(&place.namespace, "a")).await?;
     check(place.get("v1", "ConfigMap", "a").await?.is_none(), || {
         "it is still there".into()
     })
+}
+
+/// What is being deleted can be changed, but takes no new finalizer.
+pub async fn what_is_being_deleted_takes_no_finalizer(place: &Place) -> Result<()> {
+    let marked = place.apply("m", held("a")).await?;
+    let steps = async {
+        place
+            .delete("v1", "ConfigMap", "a", &DeleteParams::default())
+            .await?;
+        let mut value = held("a");
+        value["data"]["x"] = json!("2");
+        let changed = place.apply("m", value.clone()).await?;
+        equal(at(&changed, "/data/x"), &json!("2"))?;
+        equal(changed.uid(), marked.uid())?;
+        check(changed.is_terminating(), || "it came back".into())?;
+        value["metadata"]["finalizers"] = json!(["example.com/hold", "example.com/more"]);
+        refused(
+            place.apply("m", value).await,
+            ErrorKind::InvalidInput,
+            &["metadata.finalizers"],
+        )
+    };
+    then(steps, place.release(&place.namespace, "a")).await
 }
 
 /// An owner `a` and its dependent `b`.
@@ -180,6 +224,46 @@ pub async fn a_foreground_deletion_ends_with_the_owner(place: &Place) -> Result<
     })
 }
 
+/// A dependent stays as long as one of its owners is there, and goes with the last.
+pub async fn a_dependent_goes_with_its_last_owner(place: &Place) -> Result<()> {
+    let mut references = Vec::new();
+    for name in ["one", "two"] {
+        let owner = place.apply("m", config_map(name, json!({}))).await?;
+        references.push(
+            json!({"apiVersion": "v1", "kind": "ConfigMap", "name": name, "uid": owner.uid()}),
+        );
+    }
+    let mut dependent = config_map("b", json!({}));
+    dependent["metadata"]["ownerReferences"] = json!(references);
+    place.apply("m", dependent).await?;
+    place
+        .delete(
+            "v1",
+            "ConfigMap",
+            "one",
+            &propagation(Propagation::Background),
+        )
+        .await?;
+    // The collector takes the reference to what is gone away, and that is how one sees that it was here.
+    until("the first reference goes", || async {
+        let live = place.there("v1", "ConfigMap", "b").await?;
+        let left = at(&live, "/metadata/ownerReferences")
+            .as_array()
+            .map_or(0, Vec::len);
+        Ok((left == 1).then_some(()))
+    })
+    .await?;
+    place
+        .delete(
+            "v1",
+            "ConfigMap",
+            "two",
+            &propagation(Propagation::Background),
+        )
+        .await?;
+    is_gone(place, "b").await
+}
+
 /// Another namespace than the case's own, which the case deletes.
 async fn other_namespace(place: &Place) -> Result<String> {
     let name = format!("{}-x", place.namespace);
@@ -221,39 +305,28 @@ pub async fn a_namespace_takes_its_objects_along(place: &Place) -> Result<()> {
     equal(place.cluster.list(&kind, &params).await?.items.len(), 0)
 }
 
-/// A namespace that is being deleted is `Terminating` and refuses new objects.
+/// A namespace that is being deleted is `Terminating` and refuses new objects: `PermissionDenied`, saying why.
 pub async fn a_namespace_that_goes_takes_nothing_in(place: &Place) -> Result<()> {
     let other = other_namespace(place).await?;
-    let mut held = map_in(&other, "held");
-    held["metadata"]["finalizers"] = json!(["example.com/hold"]);
+    let mut held = held("held");
+    held["metadata"]["namespace"] = json!(other);
     place.apply("m", held).await?;
-    place
-        .delete("v1", "Namespace", &other, &DeleteParams::default())
+    let steps = async {
+        place
+            .delete("v1", "Namespace", &other, &DeleteParams::default())
+            .await?;
+        until("the namespace is terminating", || async {
+            let namespace = place.there("v1", "Namespace", &other).await?;
+            Ok((at(&namespace, "/status/phase") == "Terminating").then_some(()))
+        })
         .await?;
-    until("the namespace is terminating", || async {
-        let namespace = place.there("v1", "Namespace", &other).await?;
-        Ok((at(&namespace, "/status/phase") == "Terminating").then_some(()))
-    })
-    .await?;
-    let result = place.apply("m", map_in(&other, "new")).await;
-    let release = async {
-        let kind = place.kind("v1", "ConfigMap").await?;
-        let key = crate::cluster::ObjectKey {
-            kind: &kind,
-            namespace: &other,
-            name: "held",
-        };
-        let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
-        place.cluster.patch(key, &patch, &by("m")).await
+        refused(
+            place.apply("m", map_in(&other, "new")).await,
+            ErrorKind::PermissionDenied,
+            &["because it is being terminated"],
+        )
     };
-    release.await?;
-    match result {
-        Ok(_) => Err(Error::failed("it was not refused")),
-        Err(error) => check(
-            error.to_string().contains("because it is being terminated"),
-            || error.to_string(),
-        ),
-    }
+    then(steps, place.release(&other, "held")).await
 }
 
 /// A definition of `Thing.<group>`, with `spec.size` and a default for `spec.mode`.
@@ -284,11 +357,61 @@ fn thing(group: &str, spec: Value) -> Value {
     json!({"apiVersion": format!("{group}/v1"), "kind": "Thing", "metadata": {"name": "t"}, "spec": spec})
 }
 
+async fn undefine(place: &Place, group: &str) -> Result<()> {
+    place
+        .delete(
+            "apiextensions.k8s.io/v1",
+            "CustomResourceDefinition",
+            &format!("things.{group}"),
+            &DeleteParams::default(),
+        )
+        .await
+        .or_else(gone)
+}
+
 /// A custom kind is served once its definition is established, its schema gives defaults and list keys, and it goes with its definition.
 pub async fn a_kind_comes_and_goes_with_its_definition(place: &Place) -> Result<()> {
     let group = format!("{}.example.com", place.namespace);
+    let steps = async {
+        place.apply("m", definition(&group)).await?;
+        established(place, &group).await?;
+        served(place, &group).await?;
+        let made = place
+            .apply(
+                "first",
+                thing(&group, json!({"size": 1, "parts": [{"id": "a", "n": 1}]})),
+            )
+            .await?;
+        equal(at(&made, "/spec/mode"), &json!("auto"))?;
+        equal(at(&made, "/metadata/generation"), &json!(1))?;
+        let both = place
+            .apply(
+                "second",
+                thing(&group, json!({"parts": [{"id": "b", "n": 2}]})),
+            )
+            .await?;
+        equal(at(&both, "/spec/parts").as_array().map_or(0, Vec::len), 2)?;
+        place.kind(&format!("{group}/v1"), "Thing").await
+    };
+    let kind = then(steps, undefine(place, &group)).await?;
+    until("the kind goes", || async {
+        place.cluster.invalidate();
+        match place.kind(&format!("{group}/v1"), "Thing").await {
+            Ok(_) => Ok(None),
+            Err(error) => gone(error).map(Some),
+        }
+    })
+    .await?;
+    // Who still holds the kind is told the same.
+    refused(
+        place.cluster.list(&kind, &ListParams::default()).await,
+        ErrorKind::NotFound,
+        &[],
+    )
+}
+
+async fn established(place: &Place, group: &str) -> Result<()> {
     let name = format!("things.{group}");
-    place.apply("m", definition(&group)).await?;
     until("the definition is established", || async {
         let crd = place
             .there("apiextensions.k8s.io/v1", "CustomResourceDefinition", &name)
@@ -301,145 +424,21 @@ pub async fn a_kind_comes_and_goes_with_its_definition(place: &Place) -> Result<
             |condition: &Value| condition["type"] == "Established" && condition["status"] == "True";
         Ok(conditions.iter().any(established).then_some(()))
     })
-    .await?;
-    served(place, &group).await?;
-    let made = place
-        .apply(
-            "first",
-            thing(&group, json!({"size": 1, "parts": [{"id": "a", "n": 1}]})),
-        )
-        .await?;
-    equal(at(&made, "/spec/mode"), &json!("auto"))?;
-    equal(at(&made, "/metadata/generation"), &json!(1))?;
-    let both = place
-        .apply(
-            "second",
-            thing(&group, json!({"parts": [{"id": "b", "n": 2}]})),
-        )
-        .await?;
-    equal(at(&both, "/spec/parts").as_array().map_or(0, Vec::len), 2)?;
-
-    place
-        .delete(
-            "apiextensions.k8s.io/v1",
-            "CustomResourceDefinition",
-            &name,
-            &DeleteParams::default(),
-        )
-        .await?;
-    until("the kind goes", || async {
-        place.cluster.invalidate();
-        match place.kind(&format!("{group}/v1"), "Thing").await {
-            Ok(_) => Ok(None),
-            Err(error) => gone(error).map(Some),
-        }
-    })
     .await
 }
 
 /// The schema of a custom kind refuses what it does not know, and wrong types.
 pub async fn unknown_fields_of_custom_kinds_are_refused(place: &Place) -> Result<()> {
     let group = format!("{}.example.com", place.namespace);
-    place.apply("m", definition(&group)).await?;
-    served(place, &group).await?;
-    let unknown = place.apply("m", thing(&group, json!({"sighs": 1}))).await;
-    let wrong = place
-        .apply("m", thing(&group, json!({"size": "big"})))
-        .await;
-    let name = format!("things.{group}");
-    place
-        .delete(
-            "apiextensions.k8s.io/v1",
-            "CustomResourceDefinition",
-            &name,
-            &DeleteParams::default(),
-        )
-        .await?;
-    refused(unknown, ErrorKind::InvalidInput, &["sighs"])?;
-    refused(wrong, ErrorKind::InvalidInput, &["size"])
-}
-
-/// What a watch told so far: `+` or `-` and the object's name, or `synced`.
-async fn told(
-    events: &mut futures::stream::BoxStream<'static, Result<WatchEvent>>,
-    count: usize,
-) -> Result<Vec<String>> {
-    let mut seen = Vec::new();
-    let collect = async {
-        while seen.len() < count {
-            let event = events
-                .next()
-                .await
-                .ok_or_else(|| Error::failed("the watch ended"))??;
-            let (letter, object) = match &event {
-                WatchEvent::Added(object) | WatchEvent::Modified(object) => ("+", Some(object)),
-                WatchEvent::Deleted(object) => ("-", Some(object)),
-                WatchEvent::Synced => ("synced", None),
-            };
-            // Every namespace gets this one on a real cluster.
-            if object.is_some_and(|object| object.name() == "kube-root-ca.crt") {
-                continue;
-            }
-            seen.push(format!(
-                "{letter}{}",
-                object.map(Object::name).unwrap_or_default()
-            ));
-        }
-        Ok::<(), Error>(())
+    let steps = async {
+        place.apply("m", definition(&group)).await?;
+        served(place, &group).await?;
+        let unknown = place.apply("m", thing(&group, json!({"sighs": 1}))).await;
+        refused(unknown, ErrorKind::InvalidInput, &["sighs"])?;
+        let wrong = place
+            .apply("m", thing(&group, json!({"size": "big"})))
+            .await;
+        refused(wrong, ErrorKind::InvalidInput, &["size"])
     };
-    match tokio::time::timeout(PATIENCE, collect).await {
-        Ok(result) => result.map(|()| seen),
-        Err(_) => Err(Error::timeout(format!("{count} events, seen {seen:?}"))),
-    }
-}
-
-/// First what is there, then that this is all, then changes in their order.
-pub async fn a_watch_tells_what_is_there_and_what_changes(place: &Place) -> Result<()> {
-    place.apply("m", config_map("a", json!({}))).await?;
-    place.apply("m", config_map("b", json!({}))).await?;
-    let kind = place.kind("v1", "ConfigMap").await?;
-    let params = ListParams {
-        namespace: Some(place.namespace.clone()),
-        ..ListParams::default()
-    };
-    let mut events = place.cluster.watch(&kind, params);
-    let mut first = told(&mut events, 3).await?;
-    let synced = first.pop();
-    first.sort();
-    equal(first, ["+a", "+b"])?;
-    equal(synced.as_deref(), Some("synced"))?;
-    place.apply("m", config_map("c", json!({}))).await?;
-    place.apply("m", config_map("a", json!({"x": "1"}))).await?;
-    // No write, no event.
-    place.apply("m", config_map("a", json!({"x": "1"}))).await?;
-    place
-        .delete("v1", "ConfigMap", "b", &DeleteParams::default())
-        .await?;
-    equal(told(&mut events, 3).await?, ["+c", "+a", "-b"])
-}
-
-/// An object that no longer matches the selector is told as deleted, one that begins to match as added.
-pub async fn a_watch_of_labels_tells_what_leaves(place: &Place) -> Result<()> {
-    let labelled = |name: &str, label: &str| {
-        let mut value = config_map(name, json!({}));
-        value["metadata"]["labels"] = json!({"l": label});
-        value
-    };
-    let kind = place.kind("v1", "ConfigMap").await?;
-    let params = ListParams {
-        namespace: Some(place.namespace.clone()),
-        labels: Some("l=yes".into()),
-        ..ListParams::default()
-    };
-    place.apply("m", labelled("a", "yes")).await?;
-    place.apply("m", labelled("b", "no")).await?;
-    let mut events = place.cluster.watch(&kind, params);
-    let seen: BTreeMap<_, _> = told(&mut events, 2).await?.into_iter().zip(1..).collect();
-    equal(
-        seen.keys().map(String::as_str).collect::<Vec<_>>(),
-        ["+a", "synced"],
-    )?;
-    place.apply("m", labelled("a", "no")).await?;
-    place.apply("m", labelled("b", "yes")).await?;
-    equal(told(&mut events, 2).await?, ["-a", "+b"])
+    then(steps, undefine(place, &group)).await
 }

@@ -22,6 +22,7 @@
 pub mod lifecycle;
 pub mod objects;
 pub mod ownership;
+pub mod watches;
 pub mod workloads;
 
 use std::sync::Arc;
@@ -32,7 +33,7 @@ use gitops_core::manifest::{GroupVersionKind, Object};
 use gitops_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
-use super::{ApiKind, Cluster, DeleteParams, ObjectKey, WriteParams};
+use super::{ApiKind, Cluster, DeleteParams, ObjectKey, Patch, WriteParams};
 
 /// How long a cluster may take until controllers have done their work.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -156,6 +157,21 @@ impl Place {
         self.cluster.delete(self.key(&kind, name), params).await
     }
 
+    /// Takes the finalizers off a ConfigMap, so that it can go.
+    async fn release(&self, namespace: &str, name: &str) -> Result<()> {
+        let kind = self.kind("v1", "ConfigMap").await?;
+        let key = ObjectKey {
+            kind: &kind,
+            namespace,
+            name,
+        };
+        let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+        match self.cluster.patch(key, &patch, &by("m")).await {
+            Ok(_) => Ok(()),
+            Err(error) => gone(error),
+        }
+    }
+
     fn key<'a>(&'a self, kind: &'a ApiKind, name: &'a str) -> ObjectKey<'a> {
         ObjectKey {
             kind,
@@ -226,6 +242,17 @@ fn gone(error: Error) -> Result<()> {
     }
 }
 
+/// Goes through a case's steps and then, whatever came of them, through what puts the cluster in order again.
+async fn then<T>(
+    steps: impl Future<Output = Result<T>>,
+    tidy: impl Future<Output = Result<()>>,
+) -> Result<T> {
+    let result = steps.await;
+    let tidied = tidy.await;
+    let value = result?;
+    tidied.map(|()| value)
+}
+
 /// Asks again until the answer is there.
 async fn until<T, F, Fut>(what: &str, mut ask: F) -> Result<T>
 where
@@ -252,23 +279,29 @@ where
 macro_rules! cluster_conformance {
     ($make:expr) => {
         $crate::cluster_conformance!(@module $make, objects;
-            kinds_are_resolved_with_their_scope, an_unknown_kind_is_not_found, an_object_is_created_once,
+            kinds_are_resolved_with_their_scope, an_unknown_kind_is_not_found, a_kind_that_is_not_served_is_not_found, an_object_is_created_once,
             an_unnamed_namespace_is_not_found, what_is_not_there_is_none, an_invalid_object_is_refused, an_unknown_field_is_refused,
-            a_name_that_is_no_name_is_refused,
-            a_merge_patch_changes_only_what_it_names, a_json_patch_is_applied, a_failing_json_patch_is_refused, a_patch_of_nothing_is_not_found,
+            an_unknown_field_is_dropped_unless_strict, status_is_not_written_with_the_rest, a_name_that_is_no_name_is_refused,
+            a_merge_patch_changes_only_what_it_names, a_json_patch_is_applied, a_patch_needs_the_version_it_names, a_failing_json_patch_is_refused, a_patch_of_nothing_is_not_found,
             a_replace_needs_the_version_it_names, a_replace_of_nothing_is_not_found, generation_counts_changes_of_the_spec,
-            labels_select, fields_select, lists_come_in_pages, lists_are_of_a_namespace_or_all, string_data_becomes_data, an_immutable_field_stays
+            labels_select, fields_select, lists_come_in_pages, a_made_up_token_is_refused, lists_are_of_a_namespace_or_all, string_data_becomes_data,
+            the_type_of_a_secret_asks_for_keys, errors_about_secrets_quote_no_value, an_immutable_field_stays
         );
         $crate::cluster_conformance!(@module $make, ownership;
             an_apply_owns_what_it_names, the_same_apply_again_changes_nothing, an_apply_needs_a_manager, a_conflict_names_the_manager_and_the_field, force_takes_a_field_over,
             the_same_value_is_shared, what_is_no_longer_applied_goes, what_another_manager_owns_stays, entries_of_keyed_lists_have_owners,
-            atomic_lists_have_one_owner, sets_are_merged, an_update_owns_what_it_changes, a_dry_run_changes_nothing
+            entries_keyed_by_name_are_merged,            atomic_lists_have_one_owner, sets_are_merged, an_update_owns_what_it_changes,
+            updates_and_applies_of_one_name_are_two_owners, an_apply_needs_the_version_it_names, a_uid_stays, an_apply_that_names_managed_fields_is_refused,
+            applies_at_the_same_time_all_count, a_dry_run_changes_nothing
         );
         $crate::cluster_conformance!(@module $make, lifecycle;
-            a_deletion_with_another_uid_is_refused, a_deletion_at_another_version_is_refused, a_dry_run_deletes_nothing, a_deletion_of_nothing_is_not_found,
-            a_finalizer_holds_what_is_deleted, dependents_go_with_their_owner, orphans_stay, a_foreground_deletion_ends_with_the_owner,
-            a_namespace_takes_its_objects_along, a_namespace_that_goes_takes_nothing_in, a_kind_comes_and_goes_with_its_definition, unknown_fields_of_custom_kinds_are_refused,
-            a_watch_tells_what_is_there_and_what_changes, a_watch_of_labels_tells_what_leaves
+            a_deletion_with_another_uid_is_refused, what_is_made_again_has_another_uid, a_deletion_at_another_version_is_refused, a_dry_run_deletes_nothing, a_deletion_of_nothing_is_not_found,
+            a_finalizer_holds_what_is_deleted, what_is_being_deleted_takes_no_finalizer, dependents_go_with_their_owner, orphans_stay, a_foreground_deletion_ends_with_the_owner, a_dependent_goes_with_its_last_owner,
+            a_namespace_takes_its_objects_along, a_namespace_that_goes_takes_nothing_in, a_kind_comes_and_goes_with_its_definition, unknown_fields_of_custom_kinds_are_refused
+        );
+        $crate::cluster_conformance!(@module $make, watches;
+            a_watch_tells_what_is_there_and_what_changes, a_watch_of_labels_tells_what_leaves, a_watch_tells_the_mark_and_then_the_end,
+            a_watch_is_of_a_namespace_or_all
         );
     };
     (@module $make:expr, $module:ident; $($name:ident),* $(,)?) => {
@@ -282,10 +315,11 @@ macro_rules! cluster_conformance {
                     let cluster = $make.await.expect("a cluster");
                     let place = $crate::cluster::conformance::Place::new(cluster, stringify!($name)).await.expect("a namespace");
                     let result = $crate::cluster::conformance::$module::$name(&place).await;
-                    place.remove().await.expect("the namespace removed");
+                    let removed = place.remove().await;
                     if let Err(error) = result {
                         panic!("{error:#}");
                     }
+                    removed.expect("the namespace removed");
                 }
             )*
         }
@@ -310,10 +344,11 @@ macro_rules! cluster_workload_conformance {
                     let cluster = $make.await.expect("a cluster");
                     let place = $crate::cluster::conformance::Place::new(cluster, stringify!($name)).await.expect("a namespace");
                     let result = $crate::cluster::conformance::workloads::$name(&place, $image).await;
-                    place.remove().await.expect("the namespace removed");
+                    let removed = place.remove().await;
                     if let Err(error) = result {
                         panic!("{error:#}");
                     }
+                    removed.expect("the namespace removed");
                 }
             )*
         }

@@ -1,11 +1,11 @@
 //! Reading and writing single objects, and lists of them.
 
 use gitops_core::manifest::{GroupKind, GroupVersionKind};
-use gitops_core::{ErrorKind, Result};
-use serde_json::json;
+use gitops_core::{Error, ErrorKind, Result};
+use serde_json::{Value, json};
 
 use super::{Place, at, by, check, config_map, equal, refused};
-use crate::cluster::{FieldValidation, ListParams, Patch, Scope, WriteParams};
+use crate::cluster::{ApiKind, FieldValidation, ListParams, Patch, Scope, WriteParams};
 
 /// Built-in kinds have a plural, a scope and verbs.
 pub async fn kinds_are_resolved_with_their_scope(place: &Place) -> Result<()> {
@@ -44,6 +44,35 @@ pub async fn an_unknown_kind_is_not_found(place: &Place) -> Result<()> {
         place.cluster.resolve_any(&nothing).await,
         ErrorKind::NotFound,
         &["Nothing"],
+    )
+}
+
+/// Requests for a kind that the server does not serve (any more) are `NotFound`, whoever made up the [`ApiKind`].
+pub async fn a_kind_that_is_not_served_is_not_found(place: &Place) -> Result<()> {
+    let kind = ApiKind {
+        gvk: GroupVersionKind::new("nothing.example.com", "v1", "Nothing"),
+        plural: "nothings".into(),
+        scope: Scope::Namespaced,
+        verbs: vec!["list".into(), "patch".into()],
+    };
+    let object = place.object(
+        json!({"apiVersion": "nothing.example.com/v1", "kind": "Nothing", "metadata": {"name": "a"}}),
+        &kind,
+    )?;
+    refused(
+        place.cluster.list(&kind, &ListParams::default()).await,
+        ErrorKind::NotFound,
+        &[],
+    )?;
+    refused(
+        place.cluster.apply(&kind, &object, &by("m")).await,
+        ErrorKind::NotFound,
+        &[],
+    )?;
+    refused(
+        place.cluster.create(&kind, &object, &by("m")).await,
+        ErrorKind::NotFound,
+        &[],
     )
 }
 
@@ -124,6 +153,47 @@ pub async fn an_unknown_field_is_refused(place: &Place) -> Result<()> {
     )
 }
 
+/// A create that is not strict drops what the kind does not have.
+pub async fn an_unknown_field_is_dropped_unless_strict(place: &Place) -> Result<()> {
+    let kind = place.kind("v1", "ConfigMap").await?;
+    for (name, validation) in [
+        ("a", None),
+        ("b", Some(FieldValidation::Warn)),
+        ("c", Some(FieldValidation::Ignore)),
+    ] {
+        let mut value = config_map(name, json!({"k": "v"}));
+        value["daata"] = json!({"k": "v"});
+        let params = WriteParams {
+            validation,
+            ..by("m")
+        };
+        let object = place.object(value, &kind)?;
+        let made = place.cluster.create(&kind, &object, &params).await?;
+        equal(at(&made, "/data/k"), &json!("v"))?;
+        check(made.pointer("/daata").is_none(), || "it was kept".into())?;
+    }
+    Ok(())
+}
+
+/// Status is written by controllers: in what is applied it changes nothing.
+pub async fn status_is_not_written_with_the_rest(place: &Place) -> Result<()> {
+    let made = place
+        .apply(
+            "m",
+            json!({"apiVersion": "apps/v1", "kind": "Deployment", "metadata": {"name": "d"},
+            "spec": {"replicas": 0, "paused": true, "selector": {"matchLabels": {"app": "a"}}, "template": {"metadata": {"labels": {"app": "a"}},
+                "spec": {"containers": [{"name": "c", "image": "x"}]}}},
+            "status": {"replicas": 7}}),
+        )
+        .await?;
+    check(at(&made, "/status/replicas") != &json!(7), || {
+        "the status was taken".into()
+    })?;
+    let owned = at(&made, "/metadata/managedFields/0/fieldsV1");
+    check(owned.get("f:spec").is_some(), || format!("{owned}"))?;
+    check(owned.get("f:status").is_none(), || format!("{owned}"))
+}
+
 /// Names follow DNS.
 pub async fn a_name_that_is_no_name_is_refused(place: &Place) -> Result<()> {
     let result = place.apply("m", config_map("Not_A_Name", json!({}))).await;
@@ -159,6 +229,34 @@ pub async fn a_json_patch_is_applied(place: &Place) -> Result<()> {
         .await?;
     equal(at(&patched, "/data/x"), &json!("2"))?;
     equal(patched.label("l"), Some("1"))
+}
+
+/// A version in a merge patch is a condition.
+pub async fn a_patch_needs_the_version_it_names(place: &Place) -> Result<()> {
+    let first = place.apply("m", config_map("a", json!({"x": "1"}))).await?;
+    let second = place.apply("m", config_map("a", json!({"x": "2"}))).await?;
+    let kind = place.kind("v1", "ConfigMap").await?;
+    let patch = |version: &str| {
+        Patch::Merge(json!({"metadata": {"resourceVersion": version}, "data": {"x": "3"}}))
+    };
+    let stale = patch(first.resource_version());
+    refused(
+        place
+            .cluster
+            .patch(place.key(&kind, "a"), &stale, &by("p"))
+            .await,
+        ErrorKind::Conflict,
+        &["modified"],
+    )?;
+    let patched = place
+        .cluster
+        .patch(
+            place.key(&kind, "a"),
+            &patch(second.resource_version()),
+            &by("p"),
+        )
+        .await?;
+    equal(at(&patched, "/data/x"), &json!("3"))
 }
 
 /// A test that fails, or a path that leads nowhere, is `InvalidInput` and changes nothing.
@@ -343,6 +441,22 @@ pub async fn lists_come_in_pages(place: &Place) -> Result<()> {
     check(pages >= 3, || format!("{pages} pages"))
 }
 
+/// A token that no list gave is `InvalidInput`.
+pub async fn a_made_up_token_is_refused(place: &Place) -> Result<()> {
+    let kind = place.kind("v1", "ConfigMap").await?;
+    let params = ListParams {
+        namespace: Some(place.namespace.clone()),
+        limit: Some(2),
+        continue_token: Some("made up".into()),
+        ..ListParams::default()
+    };
+    refused(
+        place.cluster.list(&kind, &params).await,
+        ErrorKind::InvalidInput,
+        &[],
+    )
+}
+
 /// One namespace or all of them.
 pub async fn lists_are_of_a_namespace_or_all(place: &Place) -> Result<()> {
     let mut value = config_map("a", json!({}));
@@ -371,6 +485,90 @@ pub async fn string_data_becomes_data(place: &Place) -> Result<()> {
         "stringData was kept".into()
     })?;
     equal(at(&made, "/type"), &json!("Opaque"))
+}
+
+/// A Secret's type asks for keys.
+pub async fn the_type_of_a_secret_asks_for_keys(place: &Place) -> Result<()> {
+    let secret = |name: &str, kind: &str, content: Value| json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "type": format!("kubernetes.io/{kind}"), "stringData": content});
+    for (kind, content, missing) in [
+        ("tls", json!({"tls.crt": ""}), "tls.key"),
+        ("ssh-auth", json!({"ssh-privatekey": ""}), "ssh-privatekey"),
+        ("basic-auth", json!({"user": "u"}), "username"),
+        ("dockercfg", json!({}), ".dockercfg"),
+        ("dockerconfigjson", json!({}), ".dockerconfigjson"),
+        (
+            "service-account-token",
+            json!({}),
+            "kubernetes.io/service-account.name",
+        ),
+    ] {
+        refused(
+            place.apply("m", secret("s", kind, content)).await,
+            ErrorKind::InvalidInput,
+            &[missing, "Required value"],
+        )?;
+    }
+    for (name, kind, content) in [
+        ("tls", "tls", json!({"tls.crt": "", "tls.key": ""})),
+        ("ssh", "ssh-auth", json!({"ssh-privatekey": "k"})),
+        ("password", "basic-auth", json!({"password": ""})),
+        (
+            "docker",
+            "dockerconfigjson",
+            json!({".dockerconfigjson": "{}"}),
+        ),
+        ("null", "dockercfg", json!({".dockercfg": "null"})),
+        ("other", "other", json!({})),
+    ] {
+        place.apply("m", secret(name, kind, content)).await?;
+    }
+    Ok(())
+}
+
+/// What is wrong with a Secret is told without its content.
+pub async fn errors_about_secrets_quote_no_value(place: &Place) -> Result<()> {
+    let secret = |kind: &str, field: &str, content: Value| {
+        let mut value =
+            json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "s"}, "type": kind});
+        value[field] = content;
+        value
+    };
+    for (what, value) in [
+        (
+            "a number",
+            secret("Opaque", "stringData", json!({"p": 47_114_711})),
+        ),
+        (
+            "no base64",
+            secret("Opaque", "data", json!({"p": "hunter2!"})),
+        ),
+        ("no map", secret("Opaque", "data", json!("hunter2"))),
+        (
+            "no JSON",
+            secret(
+                "kubernetes.io/dockerconfigjson",
+                "stringData",
+                json!({".dockerconfigjson": "hunter2"}),
+            ),
+        ),
+        (
+            "no such key",
+            secret("Opaque", "stringData", json!({"not a key": "hunter2"})),
+        ),
+    ] {
+        let Err(error) = place.apply("m", value).await else {
+            return Err(Error::failed(format!("{what} was not refused")));
+        };
+        let text = format!("{error} {error:#} {error:?}");
+        check(error.kind() == ErrorKind::InvalidInput, || {
+            format!("{what}: {:?}, {error}", error.kind())
+        })?;
+        check(
+            !text.contains("hunter2") && !text.contains("47114711"),
+            || format!("{what}: {text}"),
+        )?;
+    }
+    Ok(())
 }
 
 /// What may not change is `InvalidInput`, naming the field.

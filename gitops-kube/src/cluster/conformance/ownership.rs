@@ -4,7 +4,7 @@ use gitops_core::manifest::Object;
 use gitops_core::{ErrorKind, Result};
 use serde_json::{Value, json};
 
-use super::{Place, at, by, check, config_map, equal, refused};
+use super::{Place, at, by, check, config_map, equal, refused, then};
 use crate::cluster::{Patch, WriteParams};
 
 /// What `manager` owns by `operation`; null when nothing.
@@ -201,6 +201,38 @@ pub async fn entries_of_keyed_lists_have_owners(place: &Place) -> Result<()> {
     )
 }
 
+/// Lists keyed by name too: each manager has its own containers and variables, and names only those.
+pub async fn entries_keyed_by_name_are_merged(place: &Place) -> Result<()> {
+    let variable = |name: &str| json!({"name": name, "value": "1"});
+    let main = |env: Value| json!({"name": "c", "image": "x", "env": env});
+    place
+        .apply("first", deployment(main(json!([variable("A")]))))
+        .await?;
+    let mut value = deployment(json!({"name": "c", "env": [variable("B")]}));
+    value["spec"]["template"]["spec"]["containers"]
+        .as_array_mut()
+        .into_iter()
+        .for_each(|containers| containers.push(json!({"name": "side", "image": "y"})));
+    place.apply("second", value).await?;
+    let left = place
+        .apply(
+            "first",
+            deployment(main(json!([variable("A"), variable("C")]))),
+        )
+        .await?;
+    let names = |pointer: &str| {
+        let list = at(&left, pointer).as_array().into_iter().flatten();
+        let mut names: Vec<_> = list.filter_map(|entry| entry["name"].as_str()).collect();
+        names.sort_unstable();
+        names.join(" ")
+    };
+    equal(names("/spec/template/spec/containers").as_str(), "c side")?;
+    equal(
+        names("/spec/template/spec/containers/0/env").as_str(),
+        "A B C",
+    )
+}
+
 /// Lists without keys are one value with one owner.
 pub async fn atomic_lists_have_one_owner(place: &Place) -> Result<()> {
     let container = |args: Value| deployment(json!({"name": "c", "image": "x", "args": args}));
@@ -220,25 +252,26 @@ pub async fn atomic_lists_have_one_owner(place: &Place) -> Result<()> {
 /// Lists that are sets (`listType=set`) hold each manager's values.
 pub async fn sets_are_merged(place: &Place) -> Result<()> {
     let with = |finalizers: Value| json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "a", "finalizers": finalizers}});
-    place
-        .apply("first", with(json!(["example.com/one"])))
-        .await?;
-    let both = place
-        .apply("second", with(json!(["example.com/two"])))
-        .await?;
-    equal(
-        at(&both, "/metadata/finalizers")
-            .as_array()
-            .map_or(0, Vec::len),
-        2,
-    )?;
-    let left = place.apply("first", with(json!([]))).await?;
-    equal(
-        at(&left, "/metadata/finalizers"),
-        &json!(["example.com/two"]),
-    )?;
-    place.apply("second", with(json!([]))).await?;
-    Ok(())
+    let steps = async {
+        place
+            .apply("first", with(json!(["example.com/one"])))
+            .await?;
+        let both = place
+            .apply("second", with(json!(["example.com/two"])))
+            .await?;
+        equal(
+            at(&both, "/metadata/finalizers")
+                .as_array()
+                .map_or(0, Vec::len),
+            2,
+        )?;
+        let left = place.apply("first", with(json!([]))).await?;
+        equal(
+            at(&left, "/metadata/finalizers"),
+            &json!(["example.com/two"]),
+        )
+    };
+    then(steps, place.release(&place.namespace, "a")).await
 }
 
 /// An update or patch owns what it changes, as `Update`, and takes it from who applied it.
@@ -264,6 +297,104 @@ pub async fn an_update_owns_what_it_changes(place: &Place) -> Result<()> {
         .apply("m", config_map("a", json!({"x": "1", "y": "1"})))
         .await;
     refused(result, ErrorKind::Conflict, &["\"hand\"", ".data.x"])
+}
+
+/// A manager's updates and its applies are two owners, also when they go by one name.
+pub async fn updates_and_applies_of_one_name_are_two_owners(place: &Place) -> Result<()> {
+    let kind = place.kind("v1", "ConfigMap").await?;
+    let object = place.object(config_map("a", json!({"x": "1"})), &kind)?;
+    place.cluster.create(&kind, &object, &by("m")).await?;
+    let result = place.apply("m", config_map("a", json!({"x": "2"}))).await;
+    refused(result, ErrorKind::Conflict, &["\"m\"", ".data.x"])?;
+    let shared = place.apply("m", config_map("a", json!({"x": "1"}))).await?;
+    check(
+        owned(&shared, "m", "Apply").is_object() && owned(&shared, "m", "Update").is_object(),
+        || format!("{shared:?} is not shared"),
+    )
+}
+
+/// A version in what is applied is a condition.
+pub async fn an_apply_needs_the_version_it_names(place: &Place) -> Result<()> {
+    let at_version = |object: &Object| {
+        let mut value = config_map("a", json!({"x": "3"}));
+        value["metadata"]["resourceVersion"] = json!(object.resource_version());
+        value
+    };
+    let first = place.apply("m", config_map("a", json!({"x": "1"}))).await?;
+    let second = place.apply("m", config_map("a", json!({"x": "2"}))).await?;
+    refused(
+        place.apply("m", at_version(&first)).await,
+        ErrorKind::Conflict,
+        &["modified"],
+    )?;
+    let third = place.apply("m", at_version(&second)).await?;
+    equal(at(&third, "/data/x"), &json!("3"))
+}
+
+/// A UID stays. Another one is `Conflict` in a replace, where it is a condition, and `InvalidInput` in patches and applies; an apply that
+/// names one makes nothing.
+pub async fn a_uid_stays(place: &Place) -> Result<()> {
+    let other = "11111111-2222-3333-4444-555555555555";
+    let naming = |name: &str, uid: &str| {
+        let mut value = config_map(name, json!({"x": "2"}));
+        value["metadata"]["uid"] = json!(uid);
+        value
+    };
+    let made = place.apply("m", config_map("a", json!({"x": "1"}))).await?;
+    let kind = place.kind("v1", "ConfigMap").await?;
+    let object = place.object(naming("a", other), &kind)?;
+    refused(
+        place.cluster.replace(&kind, &object, &by("m")).await,
+        ErrorKind::Conflict,
+        &["UID"],
+    )?;
+    let patch = Patch::Merge(json!({"metadata": {"uid": other}}));
+    let patched = place
+        .cluster
+        .patch(place.key(&kind, "a"), &patch, &by("p"))
+        .await;
+    refused(patched, ErrorKind::InvalidInput, &["metadata.uid"])?;
+    refused(
+        place.apply("m", naming("a", other)).await,
+        ErrorKind::InvalidInput,
+        &["metadata.uid"],
+    )?;
+    let right = place.apply("m", naming("a", made.uid())).await?;
+    equal(at(&right, "/data/x"), &json!("2"))?;
+
+    refused(
+        place.apply("m", naming("nothing", made.uid())).await,
+        ErrorKind::Conflict,
+        &["uid"],
+    )?;
+    check(
+        place.get("v1", "ConfigMap", "nothing").await?.is_none(),
+        || "it was made".into(),
+    )
+}
+
+/// Who applies does not say who owns: `managedFields` in what is applied is `InvalidInput`.
+pub async fn an_apply_that_names_managed_fields_is_refused(place: &Place) -> Result<()> {
+    let made = place.apply("m", config_map("a", json!({"x": "1"}))).await?;
+    let mut value = config_map("a", json!({"x": "1"}));
+    value["metadata"]["managedFields"] = at(&made, "/metadata/managedFields").clone();
+    refused(
+        place.apply("m", value).await,
+        ErrorKind::InvalidInput,
+        &["managedFields"],
+    )
+}
+
+/// Applies of several managers at the same time all count, where they do not touch each other.
+pub async fn applies_at_the_same_time_all_count(place: &Place) -> Result<()> {
+    let applies = ["a", "b", "c", "d"]
+        .map(|name| async move { place.apply(name, config_map("a", json!({name: "1"}))).await });
+    futures::future::try_join_all(applies).await?;
+    let live = place.there("v1", "ConfigMap", "a").await?;
+    equal(
+        at(&live, "/data"),
+        &json!({"a": "1", "b": "1", "c": "1", "d": "1"}),
+    )
 }
 
 /// A dry run answers what would be, and nothing is.
@@ -296,6 +427,11 @@ pub async fn a_dry_run_changes_nothing(place: &Place) -> Result<()> {
         .patch(place.key(&kind, "a"), &patch, &dry("p"))
         .await?;
     equal(at(&would, "/data/x"), &json!("3"))?;
+    let object = place.object(config_map("a", json!({"x": "4"})), &kind)?;
+    let would = place.cluster.replace(&kind, &object, &dry("p")).await?;
+    equal(at(&would, "/data/x"), &json!("4"))?;
+    let result = place.cluster.create(&kind, &object, &dry("p")).await;
+    refused(result, ErrorKind::AlreadyExists, &["a"])?;
     equal(
         place
             .there("v1", "ConfigMap", "a")

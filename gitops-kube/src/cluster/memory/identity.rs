@@ -63,8 +63,8 @@ pub(super) fn path_segment(part: &str) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a write that names another version or UID than the live ones.
-pub(super) fn check_version(kind: &Kind, id: &ObjectId, live: &Value, new: &Value) -> Result<()> {
+/// Refuses a `PUT` that names another version or UID than the live ones: both are preconditions.
+pub(super) fn check_put(kind: &Kind, id: &ObjectId, live: &Value, new: &Value) -> Result<()> {
     let uid = text(new, "/metadata/uid");
     if !uid.is_empty() && uid != text(live, "/metadata/uid") {
         return Err(Error::conflict(format!(
@@ -73,6 +73,27 @@ pub(super) fn check_version(kind: &Kind, id: &ObjectId, live: &Value, new: &Valu
             text(live, "/metadata/uid")
         )));
     }
+    check_version(kind, id, live, new)
+}
+
+/// Refuses a patch or apply that names another version or UID than the live ones: of these only the version is a precondition
+/// (apiserver, `pkg/endpoints/handlers/patch.go`), and the UID an immutable field (apimachinery, `ValidateObjectMetaAccessorUpdate`).
+pub(super) fn check_patch(kind: &Kind, id: &ObjectId, live: &Value, new: &Value) -> Result<()> {
+    check_version(kind, id, live, new)?;
+    let uid = text(new, "/metadata/uid");
+    if !uid.is_empty() && uid != text(live, "/metadata/uid") {
+        return Err(messages::invalid(
+            kind,
+            &id.name,
+            &[format!(
+                "metadata.uid: Invalid value: {uid:?}: field is immutable"
+            )],
+        ));
+    }
+    Ok(())
+}
+
+fn check_version(kind: &Kind, id: &ObjectId, live: &Value, new: &Value) -> Result<()> {
     let version = text(new, "/metadata/resourceVersion");
     if !version.is_empty() && version != text(live, "/metadata/resourceVersion") {
         return Err(Error::conflict(format!(

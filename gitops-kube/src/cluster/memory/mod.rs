@@ -50,6 +50,7 @@ mod messages;
 mod openapi;
 mod read;
 mod schema;
+mod secrets;
 mod selector;
 mod state;
 mod validate;

@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use super::kinds::Kind;
 use super::messages;
+use super::secrets;
 use super::state::text;
 
 /// A ConfigMap's or Secret's content (kubernetes, `MaxSecretSize`).
@@ -24,7 +25,10 @@ pub(super) fn object(kind: &Kind, new: &Value, live: Option<&Value>) -> Result<(
     let gvk = &kind.api.gvk;
     match (&*gvk.group, &*gvk.kind) {
         ("", "ConfigMap") => data(new, &["data", "binaryData"], &mut problems),
-        ("", "Secret") => data(new, &["data"], &mut problems),
+        ("", "Secret") => {
+            data(new, &["data"], &mut problems);
+            secrets::validate(new, &mut problems);
+        }
         ("", "Service") => service(new, &mut problems),
         ("", "Pod") => pod_spec(&new["spec"], &[], "spec", &mut problems),
         ("apps", "Deployment" | "ReplicaSet" | "StatefulSet" | "DaemonSet") => {

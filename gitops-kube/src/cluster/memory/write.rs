@@ -7,7 +7,7 @@ use gitops_core::{Error, Result};
 use serde_json::{Map, Value, json};
 
 use super::identity::{
-    carry_over, check_version, clean_new, content, identity, same_but_times, served,
+    carry_over, check_patch, check_put, clean_new, content, identity, same_but_times, served,
 };
 use super::kinds::Kind;
 use super::managed::{self, Writer};
@@ -126,7 +126,7 @@ pub(super) fn apply(
         defaults::set(kind, &mut new);
         return insert(state, kind, id, new, context);
     };
-    check_version(kind, id, &live, &config)?;
+    check_patch(kind, id, &live, &config)?;
     if let Some(metadata) = config["metadata"].as_object_mut() {
         metadata.remove("resourceVersion");
     }
@@ -202,6 +202,7 @@ pub(super) fn patch(
         }
     }
     identity(kind, &new, &id.namespace, &id.name)?;
+    check_patch(kind, id, &live, &new)?;
     update(state, kind, id, &live, new, context)
 }
 
@@ -241,7 +242,7 @@ fn update(
     mut new: Value,
     context: Context<'_>,
 ) -> Result<Arc<Value>> {
-    check_version(kind, id, live, &new)?;
+    check_put(kind, id, live, &new)?;
     fields::conform(kind, &mut new, context.validation)?;
     // A client that does not know managedFields does not delete them; an empty list resets them.
     let given = new["metadata"]["managedFields"].take();
