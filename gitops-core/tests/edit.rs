@@ -128,6 +128,16 @@ fn one_edit_changes_its_bytes_only() {
 }
 
 #[test]
+fn a_key_is_added_behind_a_list_that_loses_its_end() {
+    for newline in ["\n", "\r\n"] {
+        let text = ["a:", "  - x", "  - y", "---", "b: 1", ""].join(newline);
+        let changed = update_document("f", &text, 0, &json!({"a": ["x"], "c": null})).unwrap();
+        let wanted = ["a:", "  - x", "c: null", "---", "b: 1", ""].join(newline);
+        assert_eq!(changed, wanted);
+    }
+}
+
+#[test]
 fn additions_look_like_their_neighbours() {
     for (before, change) in [
         ("a:\n    b: 1\n", set("/a/c", json!({"d": [1, {"e": "f"}]}))),

@@ -111,7 +111,15 @@ impl<'a> Planner<'a> {
             if splice.start > at {
                 out.push_str(&self.text[at..splice.start]);
             }
-            out.push_str(&splice.text.replace('\n', self.newline));
+            let text = splice.text.replace('\n', self.newline);
+            match text.strip_prefix(self.newline) {
+                // The line it was to follow has gone, and its break with it.
+                Some(lines) if splice.start < at => {
+                    out.push_str(lines);
+                    out.push_str(self.newline);
+                }
+                _ => out.push_str(&text),
+            }
             at = at.max(splice.end);
         }
         out.push_str(&self.text[at..]);
