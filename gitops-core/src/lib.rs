@@ -10,15 +10,26 @@
 //! | [`rule`], [`validate`], [`notify`] | the traits for sync rules, validators and notifiers |
 //! | [`credential`], [`secret`] | credentials, asked for when they are needed |
 //! | [`store`] | applications, kept in memory or in a directory |
+//! | `cache` | statuses, kept: in memory and, with feature `redis`, shared by several processes (feature `cache`) |
+//! | `limit` | how much runs at once, and how often (feature `limit`) |
+//! | `retry` | trying again, and a circuit breaker (feature `retry`) |
+//! | `metrics` | what is counted and measured, through the `metrics` facade (feature `metrics`) |
 //! | [`error`] | the one error |
 //! | `testing` | mocks and conformance suites (feature `testing`) |
 
 pub mod application;
 pub mod backend;
+#[cfg(feature = "cache")]
+pub mod cache;
 pub mod credential;
 pub mod error;
+#[cfg(feature = "limit")]
+pub mod limit;
 pub mod manifest;
+pub mod metrics;
 pub mod notify;
+#[cfg(feature = "retry")]
+pub mod retry;
 pub mod rule;
 pub mod secret;
 pub mod store;

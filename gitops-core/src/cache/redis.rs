@@ -1,0 +1,1 @@
+//! Statuses on Redis.
