@@ -8,6 +8,7 @@
 //! | [`backend`] | the traits of a backend: [`Syncer`](backend::Syncer) and what goes with it |
 //! | [`manifest`] | Kubernetes objects as Git holds them |
 //! | [`rule`], [`validate`], [`notify`] | the traits for sync rules, validators and notifiers |
+//! | [`audit`] | who did what, in a log that shows tampering |
 //! | [`credential`], [`secret`] | credentials, asked for when they are needed |
 //! | [`store`] | applications, kept in memory or in a directory |
 //! | `cache` | statuses, kept: in memory and, with feature `redis`, shared by several processes (feature `cache`) |
@@ -18,6 +19,7 @@
 //! | `testing` | mocks and conformance suites (feature `testing`) |
 
 pub mod application;
+pub mod audit;
 pub mod backend;
 #[cfg(feature = "cache")]
 pub mod cache;
