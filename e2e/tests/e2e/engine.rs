@@ -720,3 +720,90 @@ async fn an_immutable_field_is_recreated_only_when_asked() -> Result<()> {
     assert!(report.is_success(), "{:?}", report.failure);
     Ok(())
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_kind_that_discovery_does_not_name_keeps_its_entries_until_it_is_removed() -> Result<()> {
+    let f = fixture("away").await?;
+    let cluster = e2e::cluster().await?;
+    let group = format!("{}.example.org", f.namespace);
+    let crd = format!("things.{group}");
+    let definition = json!({
+        "apiVersion": "apiextensions.k8s.io/v1", "kind": "CustomResourceDefinition",
+        "metadata": {"name": crd},
+        "spec": {
+            "group": group, "scope": "Namespaced", "names": {"kind": "Thing", "plural": "things"},
+            "versions": [{"name": "v1", "served": true, "storage": true, "schema": {"openAPIV3Schema": {"type": "object"}}}],
+        },
+    });
+    // Another application's: only the thing is ours.
+    let other = ApplySet::new("away-crd", &f.namespace)?;
+    let waiting = EngineOptions {
+        wait: Some(WaitOptions::default()),
+        ..f.options.clone()
+    };
+    let report = f
+        .engine
+        .sync(&other, manifests([definition]), &waiting)
+        .await?;
+    assert!(report.is_success(), "{:?}", report.failure);
+    f.engine.cluster().invalidate();
+    let thing =
+        json!({"apiVersion": format!("{group}/v1"), "kind": "Thing", "metadata": {"name": "t"}});
+    let report = f
+        .engine
+        .sync(&f.set, manifests([config_map("a", "1"), thing]), &f.options)
+        .await?;
+    assert!(report.is_success(), "{:?}", report.failure);
+
+    let one = || manifests([config_map("a", "1")]);
+    let id = gitops_core::manifest::ObjectId::new(&group, "Thing", &f.namespace, "t");
+    // The reason that the plan gives, once it is `wanted`; the inventory must hold the thing as long as there is one.
+    let reason = async |wanted: &str| -> Result<()> {
+        for _ in 0..100 {
+            f.engine.cluster().invalidate();
+            let plan = f
+                .engine
+                .plan(&f.set, one(), &f.options, PlanOptions::default())
+                .await?;
+            let step = plan.steps().iter().find(|step| step.id == id);
+            let told = step.map_or("", |step| step.reason.as_str());
+            if (wanted.is_empty() && step.is_none())
+                || (!wanted.is_empty() && told.contains(wanted))
+            {
+                f.engine.sync(&f.set, one(), &f.options).await?;
+                let kept = f.engine.inventory(&f.set).await?.get(&id).is_some();
+                assert_eq!(kept, !wanted.is_empty(), "{told}");
+                return Ok(());
+            }
+            tokio::time::sleep(Duration::from_millis(200)).await;
+        }
+        anyhow::bail!("the plan never said {wanted:?}")
+    };
+    let serve = |served: bool| {
+        format!(r#"[{{"op": "replace", "path": "/spec/versions/0/served", "value": {served}}}]"#)
+    };
+    cluster
+        .kubectl(&["patch", "crd", &crd, "--type=json", "-p", &serve(false)])
+        .await?;
+    reason(&format!("CRD {crd} declares it")).await?;
+
+    // An extension server that is down, in the CRD's place.
+    cluster.kubectl(&["delete", "crd", &crd]).await?;
+    let service = json!({
+        "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
+        "metadata": {"name": format!("v1.{group}")},
+        "spec": {"group": group, "version": "v1", "groupPriorityMinimum": 1000, "versionPriority": 10,
+            "insecureSkipTLSVerify": true, "service": {"namespace": f.namespace, "name": "nobody"}},
+    });
+    let report = f
+        .engine
+        .sync(&other, manifests([service]), &f.options)
+        .await?;
+    assert!(report.is_success(), "{:?}", report.failure);
+    reason("is not available").await?;
+
+    let report = f.engine.delete(&other, &f.options).await?;
+    assert!(report.is_success(), "{:?}", report.failure);
+    reason("").await?;
+    Ok(())
+}

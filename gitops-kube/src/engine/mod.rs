@@ -23,6 +23,7 @@ mod owner;
 mod plan;
 mod progress;
 mod prune;
+mod removed;
 mod retry;
 mod wait;
 

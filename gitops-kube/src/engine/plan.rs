@@ -14,9 +14,9 @@ use serde::Serialize;
 use tracing::debug;
 
 use super::applyset::{ApplySet, PART_OF_LABEL};
-use super::inventory::Inventory;
+use super::inventory::{Inventory, InventoryEntry};
 use super::options::{EngineOptions, Verify};
-use super::{concurrent, owner};
+use super::{concurrent, owner, removed};
 use crate::cluster::{ApiKind, Cluster, ListParams, ObjectKey, Scope, WriteParams};
 use crate::health::HealthRules;
 
@@ -54,7 +54,7 @@ pub struct Step {
     pub(super) desired: Option<Object>,
     pub(super) options: ObjectOptions,
     pub(super) kind: ApiKind,
-    /// The kind is served only after a CRD of the same plan.
+    /// The kind is not served now: a CRD of the same plan brings it, or it went away and may come back.
     pub(super) deferred: bool,
     pub(super) digest: String,
     pub(super) live: Option<Live>,
@@ -358,8 +358,8 @@ impl Planner<'_> {
     async fn gone(&self, steps: &[Step], inventory: &Inventory) -> Result<Vec<Step>> {
         let wanted: BTreeSet<&ObjectId> = steps.iter().map(|step| &step.id).collect();
         let mut kinds: BTreeMap<GroupKind, Option<ApiKind>> = BTreeMap::new();
-        let mut gone = Vec::new();
-        for entry in inventory.iter().filter(|entry| !wanted.contains(&entry.id)) {
+        let entries = || inventory.iter().filter(|entry| !wanted.contains(&entry.id));
+        for entry in entries() {
             let group_kind = entry.id.group_kind();
             if !kinds.contains_key(&group_kind) {
                 let gvk =
@@ -377,20 +377,33 @@ impl Planner<'_> {
                 };
                 kinds.insert(group_kind.clone(), found);
             }
-            // A kind that is no longer served has no objects left; its entries go when the inventory is written next.
-            if let Some(Some(kind)) = kinds.get(&group_kind) {
-                gone.push(Step {
-                    id: entry.id.clone(),
-                    action: PlanAction::Keep,
-                    reason: String::new(),
-                    desired: None,
-                    options: ObjectOptions::default(),
-                    kind: kind.clone(),
-                    deferred: false,
-                    digest: String::new(),
-                    live: None,
-                });
-            }
+        }
+        let missing = kinds
+            .iter()
+            .filter(|(_, kind)| kind.is_none())
+            .map(|(group_kind, _)| group_kind.clone())
+            .collect();
+        let doubts = removed::doubts(self.cluster, missing).await?;
+        let mut gone = Vec::new();
+        for entry in entries() {
+            let group_kind = entry.id.group_kind();
+            let (kind, deferred, reason) = match (kinds.get(&group_kind), doubts.get(&group_kind)) {
+                (Some(Some(kind)), _) => (kind.clone(), false, String::new()),
+                (_, Some(doubt)) => (unserved(entry), true, doubt.clone()),
+                // A kind that was removed has no objects left; its entries go when the inventory is written next.
+                _ => continue,
+            };
+            gone.push(Step {
+                id: entry.id.clone(),
+                action: PlanAction::Keep,
+                reason,
+                desired: None,
+                options: ObjectOptions::default(),
+                kind,
+                deferred,
+                digest: String::new(),
+                live: None,
+            });
         }
         Ok(gone)
     }
@@ -407,7 +420,7 @@ impl Planner<'_> {
         if !inventory.exists() {
             return Ok(HashMap::new());
         }
-        for step in steps.iter().filter(|step| !step.deferred).chain(gone) {
+        for step in steps.iter().chain(gone).filter(|step| !step.deferred) {
             let (_, namespaces) = wanted
                 .entry(step.kind.gvk.clone())
                 .or_insert_with(|| (step.kind.clone(), BTreeSet::new()));
@@ -652,6 +665,19 @@ impl Planner<'_> {
                 .resources
                 .iter()
                 .any(|wanted| wanted.matches(id))
+    }
+}
+
+/// The kind of an entry as far as it is known while the cluster does not serve it.
+fn unserved(entry: &InventoryEntry) -> ApiKind {
+    ApiKind {
+        gvk: GroupVersionKind::new(&*entry.id.group, &*entry.version, &*entry.id.kind),
+        plural: String::new(),
+        scope: match entry.id.namespace.as_str() {
+            "" => Scope::Cluster,
+            _ => Scope::Namespaced,
+        },
+        verbs: Vec::new(),
     }
 }
 

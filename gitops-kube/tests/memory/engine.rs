@@ -11,11 +11,11 @@ use serde_json::{Value, json};
 
 use crate::{config_map, deployment, get, names, object};
 
-fn manifests(values: impl IntoIterator<Item = Value>) -> ManifestSet {
+pub(crate) fn manifests(values: impl IntoIterator<Item = Value>) -> ManifestSet {
     ManifestSet::from_objects(values.into_iter().map(object)).expect("distinct objects")
 }
 
-fn fixture() -> (InMemoryCluster, Engine, ApplySet, EngineOptions) {
+pub(crate) fn fixture() -> (InMemoryCluster, Engine, ApplySet, EngineOptions) {
     let cluster = InMemoryCluster::new();
     let engine = Engine::new(Arc::new(cluster.clone()) as Arc<dyn Cluster>);
     let set = ApplySet::new("shop", "default").unwrap();

@@ -5,6 +5,7 @@ mod api;
 mod engine;
 mod faults;
 mod ownership;
+mod removal;
 mod workloads;
 
 use gitops_core::manifest::{GroupVersionKind, Object};
