@@ -7,7 +7,7 @@ use gitops_core::application::*;
 use gitops_core::backend::*;
 use gitops_core::manifest::{ManifestSet, Object};
 use gitops_core::store::MemoryStore;
-use gitops_kube::cluster::{Cluster, InMemoryCluster, ObjectKey};
+use gitops_kube::cluster::{Cluster, InMemoryCluster, ObjectKey, WriteParams};
 use gitops_kube::direct::{DirectBackend, DirectOptions, Rendered, Sources};
 use gitops_kube::engine::Engine;
 use serde_json::{Value, json};
@@ -164,4 +164,54 @@ async fn a_selected_object_needs_no_kind_beside_it() {
     };
     let out = b.sync_and_wait(&AppRef::new("one"), &o).await.unwrap();
     assert!(out.is_success(), "{}", out.message);
+}
+
+#[tokio::test]
+async fn an_application_does_not_leave_its_objects_behind() {
+    let (c, b) = backend(vec![("one", vec![cm("one")])]);
+    c.apply(
+        &c.resolve(&gitops_core::manifest::GroupVersionKind::new(
+            "",
+            "v1",
+            "Namespace",
+        ))
+        .await
+        .unwrap(),
+        &Object::new(
+            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "stage"}}),
+            None,
+        )
+        .unwrap(),
+        &WriteParams {
+            field_manager: "test".into(),
+            ..WriteParams::default()
+        },
+    )
+    .await
+    .unwrap();
+    let first = app("web", "one");
+    b.put(&first, PutMode::Create).await.unwrap();
+    let moved = first.clone().in_namespace("stage");
+    // Nothing was applied yet: it may go where it likes.
+    b.put(&moved, PutMode::Upsert).await.unwrap();
+    b.put(&first, PutMode::Upsert).await.unwrap();
+    let outcome = b
+        .sync_and_wait(&AppRef::new("web"), &SyncOptions::default())
+        .await
+        .unwrap();
+    assert!(outcome.is_success(), "{outcome:?}");
+    let error = b.put(&moved, PutMode::Upsert).await.unwrap_err();
+    assert_eq!(error.kind(), gitops_core::ErrorKind::Conflict);
+    assert!(
+        error.to_string().contains("leave 1 objects behind"),
+        "{error}"
+    );
+    b.put(&first, PutMode::Upsert).await.unwrap();
+
+    // A record with a namespace of its own keeps its set wherever it deploys to.
+    let mut own = app("own", "one");
+    own.namespace = "default".into();
+    b.put(&own, PutMode::Create).await.unwrap();
+    let moved = own.in_namespace("stage");
+    b.put(&moved, PutMode::Upsert).await.unwrap();
 }

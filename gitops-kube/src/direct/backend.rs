@@ -215,8 +215,8 @@ impl DirectBackend {
             })
     }
 
-    /// Two applications with one ApplySet would prune each other's objects: a set is named after the application and its destination's namespace, not
-    /// after the namespace of the application's record.
+    /// Two applications with one ApplySet would prune each other's objects: where a record has no namespace, a set is named after the application and
+    /// its destination's namespace.
     async fn check_set(&self, app: &Application, set: &ApplySet) -> Result<()> {
         let app_ref = app.app_ref();
         let all = self.inner.store.list(&ListOptions::default()).await?;
@@ -233,6 +233,33 @@ impl DirectBackend {
                 other.app_ref()
             ))),
         }
+    }
+
+    /// An application that moves to another ApplySet would leave what it applied behind, with nobody to prune it.
+    async fn check_move(&self, old: &Application, set: &ApplySet) -> Result<()> {
+        let Ok(old_set) = ApplySet::of(old) else {
+            return Ok(());
+        };
+        if old_set.id() == set.id() {
+            return Ok(());
+        }
+        let members = match self.inner.engine.inventory(&old_set).await {
+            Ok(inventory) => inventory.len(),
+            // Somebody else keeps it now.
+            Err(error) if error.kind() == ErrorKind::Conflict => 0,
+            Err(error) => return Err(error),
+        };
+        if members == 0 {
+            return Ok(());
+        }
+        Err(Error::conflict(format!(
+            "application {} would move from ApplySet {}/{} to {}/{} and leave {members} objects behind: its record has no namespace, so that the destination's names the set; delete the application with its objects first, or make it anew under another name",
+            old.app_ref(),
+            old_set.namespace(),
+            old_set.parent_name(),
+            set.namespace(),
+            set.parent_name(),
+        )))
     }
 
     /// The record's own reference: a caller may leave the namespace out.
@@ -334,9 +361,22 @@ impl Backend for DirectBackend {
 impl ApplicationStore for DirectBackend {
     async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome> {
         // What could never be synced is refused here, where somebody looks.
-        let set = ApplySet::of(app)?;
         check_destination(app)?;
-        self.check_set(app, &set).await?;
+        let old = match self.inner.store.get(&app.app_ref()).await {
+            Ok(stored) => Some(stored.app),
+            Err(error) if error.kind() == ErrorKind::NotFound => None,
+            Err(error) => return Err(error),
+        };
+        let mut named = app.clone();
+        if let Some(old) = old.as_ref().filter(|_| named.namespace.is_empty()) {
+            named.namespace.clone_from(&old.namespace);
+        }
+        let set = ApplySet::of(&named)?;
+        self.check_set(&named, &set).await?;
+        // A create never replaces.
+        if let Some(old) = old.filter(|_| mode != PutMode::Create) {
+            self.check_move(&old, &set).await?;
+        }
         let outcome = self.inner.store.put(app, mode).await?;
         if outcome.changed {
             self.inner.tell_changed(&app.app_ref()).await;

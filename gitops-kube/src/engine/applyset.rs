@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use gitops_core::application::Application;
+use gitops_core::application::{AppRef, Application};
 use gitops_core::manifest::{GroupKind, Object};
 use gitops_core::{Error, Result};
 use sha2::{Digest as _, Sha256};
@@ -22,6 +22,8 @@ pub const TOOLING_ANNOTATION: &str = "applyset.kubernetes.io/tooling";
 pub const GROUP_KINDS_ANNOTATION: &str = "applyset.kubernetes.io/contains-group-kinds";
 /// On the parent: the members' namespaces other than its own, comma-separated and sorted.
 pub const NAMESPACES_ANNOTATION: &str = "applyset.kubernetes.io/additional-namespaces";
+/// On the parent: the application that the set belongs to, as `namespace/name` of its record.
+pub const APPLICATION_ANNOTATION: &str = "gitops-rs.dev/application";
 /// The tool that we name ourselves.
 pub const TOOLING: &str = concat!("gitops-rs/v", env!("CARGO_PKG_VERSION"));
 
@@ -37,10 +39,11 @@ pub struct ApplySet {
     namespace: String,
     manager: String,
     id: String,
+    application: AppRef,
 }
 
 impl ApplySet {
-    /// The set `name`, whose parent lives in `namespace`.
+    /// The set of the application `namespace/name`, whose parent lives in `namespace`.
     ///
     /// # Errors
     /// `InvalidInput` when either is empty, or no name that Kubernetes takes.
@@ -76,10 +79,13 @@ impl ApplySet {
             namespace: namespace.to_owned(),
             manager,
             id,
+            application: AppRef::namespaced(namespace, name),
         })
     }
 
-    /// The set of `app`. Its parent lives in the namespace of the application's record, else in the destination's, else in `default`.
+    /// The set of `app`. Its parent lives in the namespace of the application's record, else in the destination's, else in `default`: an
+    /// application whose record has no namespace must be empty before its destination's namespace changes (the direct backend refuses it
+    /// otherwise).
     ///
     /// # Errors
     /// As [`new`](Self::new).
@@ -88,7 +94,15 @@ impl ApplySet {
             .into_iter()
             .find(|namespace| !namespace.is_empty())
             .unwrap_or("default");
-        Self::new(&app.name, namespace)
+        Ok(Self {
+            application: app.app_ref(),
+            ..Self::new(&app.name, namespace)?
+        })
+    }
+
+    /// The application that the set belongs to.
+    pub fn application(&self) -> &AppRef {
+        &self.application
     }
 
     /// The identity, and the value of [`PART_OF_LABEL`] on members.
@@ -164,7 +178,8 @@ impl Membership {
     }
 }
 
-/// Refuses a parent that is not ours: another tool's set, or a ConfigMap that is no set at all.
+/// Refuses a parent that is not ours: another tool's set, another application's, or a ConfigMap that is no set at all. A parent that names
+/// no application (written before it was recorded) is ours.
 pub(super) fn check_parent(set: &ApplySet, parent: &Object) -> Result<()> {
     let place = format!("ConfigMap {}/{}", set.namespace(), set.parent_name());
     match parent.label(ID_LABEL) {
@@ -187,7 +202,13 @@ pub(super) fn check_parent(set: &ApplySet, parent: &Object) -> Result<()> {
             "{place}: the ApplySet already exists and is managed by tooling {tooling:?}; take it over explicitly"
         )));
     }
-    Ok(())
+    match parent.annotation(APPLICATION_ANNOTATION) {
+        Some(other) if other != set.application().to_string() => Err(Error::conflict(format!(
+            "{place}: the ApplySet belongs to application {other} already, not to {}; give one of them another name, or take it over explicitly",
+            set.application()
+        ))),
+        _ => Ok(()),
+    }
 }
 
 #[cfg(test)]

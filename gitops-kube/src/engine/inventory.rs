@@ -11,7 +11,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 use sha2::{Digest as _, Sha256};
 
-use super::applyset::{ApplySet, ID_LABEL, Membership, TOOLING, TOOLING_ANNOTATION, check_parent};
+use super::applyset::{
+    APPLICATION_ANNOTATION, ApplySet, ID_LABEL, Membership, TOOLING, TOOLING_ANNOTATION,
+    check_parent,
+};
 use crate::cluster::{ApiKind, Cluster, DeleteParams, ListParams, ObjectKey, Scope, WriteParams};
 
 /// On the parent and on each shard: the set that the inventory belongs to.
@@ -62,7 +65,7 @@ impl Inventory {
     /// Reads the inventory of `set`, with one request.
     ///
     /// # Errors
-    /// `Conflict` when the parent belongs to another tool; `Integrity` when a shard cannot be read: guessing what an
+    /// `Conflict` when the parent belongs to another tool or application; `Integrity` when a shard cannot be read: guessing what an
     /// application owns is how objects get lost.
     pub async fn read(cluster: &dyn Cluster, set: &ApplySet) -> Result<Self> {
         let kind = config_map();
@@ -292,7 +295,8 @@ impl Inventory {
         let wanted = self.membership();
         if let Some(parent) = &self.parent {
             let labelled = parent.label(INVENTORY_LABEL) == Some(set.id());
-            if labelled && Membership::read(parent) == without(&wanted, set) {
+            let named = parent.annotation(APPLICATION_ANNOTATION).is_some();
+            if labelled && named && Membership::read(parent) == without(&wanted, set) {
                 return Ok(());
             }
         }
@@ -304,6 +308,7 @@ impl Inventory {
         parent.set_label(ID_LABEL, set.id());
         parent.set_label(INVENTORY_LABEL, set.id());
         parent.set_annotation(TOOLING_ANNOTATION, TOOLING);
+        parent.set_annotation(APPLICATION_ANNOTATION, set.application().to_string());
         wanted.write(set, &mut parent);
         parent.metadata_mut().remove("managedFields");
         let stored = put(cluster, set, &parent, exists).await?;

@@ -35,8 +35,8 @@ use tokio_util::sync::CancellationToken;
 use tracing::Instrument;
 
 pub use self::applyset::{
-    ApplySet, GROUP_KINDS_ANNOTATION, ID_LABEL, NAMESPACES_ANNOTATION, PART_OF_LABEL, TOOLING,
-    TOOLING_ANNOTATION,
+    APPLICATION_ANNOTATION, ApplySet, GROUP_KINDS_ANNOTATION, ID_LABEL, NAMESPACES_ANNOTATION,
+    PART_OF_LABEL, TOOLING, TOOLING_ANNOTATION,
 };
 pub use self::execute::Report;
 pub use self::inventory::{INVENTORY_LABEL, Inventory, InventoryEntry};
@@ -94,7 +94,7 @@ impl Engine {
     ///
     /// # Errors
     /// `InvalidInput` for manifests that the cluster cannot take (a kind that is not served, two objects with one identity), and for
-    /// an empty set that would prune everything; `Conflict` when the ApplySet belongs to another tool.
+    /// an empty set that would prune everything; `Conflict` when the ApplySet belongs to another tool or application.
     pub async fn plan(
         &self,
         set: &ApplySet,
@@ -226,8 +226,8 @@ impl Engine {
             .await
     }
 
-    /// Takes a set over that another tool manages (after `kubectl apply --applyset`, say): its parent names us from now on. Members come into our
-    /// inventory as they are applied.
+    /// Takes a set over that another tool manages (after `kubectl apply --applyset`, say), or that belongs to another application: its parent
+    /// names us, and the set's application, from now on. Members come into our inventory as they are applied.
     ///
     /// # Errors
     /// `NotFound` when there is no such parent.
@@ -242,14 +242,17 @@ impl Engine {
             namespace: set.namespace(),
             name: set.parent_name(),
         };
-        // Another tool does not know our label; we look for it.
-        let label = match tooling {
-            Some(_) => serde_json::Value::Null,
-            None => set.id().into(),
+        // Another tool does not know what we write; we look for it.
+        let (label, application) = match tooling {
+            Some(_) => (serde_json::Value::Null, serde_json::Value::Null),
+            None => (set.id().into(), set.application().to_string().into()),
         };
         let patch = serde_json::json!({"metadata": {
             "labels": { INVENTORY_LABEL: label },
-            "annotations": { TOOLING_ANNOTATION: tooling.unwrap_or(TOOLING) },
+            "annotations": {
+                TOOLING_ANNOTATION: tooling.unwrap_or(TOOLING),
+                APPLICATION_ANNOTATION: application,
+            },
         }});
         let params = WriteParams {
             field_manager: "gitops-inventory".into(),

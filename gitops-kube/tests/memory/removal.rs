@@ -1,12 +1,14 @@
 //! What the inventory keeps while objects go, or cannot be seen.
 
+use gitops_core::ErrorKind;
+use gitops_core::application::Application;
 use gitops_core::manifest::{GroupKind, ObjectId};
-use gitops_kube::cluster::InMemoryCluster;
-use gitops_kube::engine::{PlanAction, PlanOptions};
+use gitops_kube::cluster::{Cluster, InMemoryCluster, ObjectKey, Patch};
+use gitops_kube::engine::{APPLICATION_ANNOTATION, ApplySet, PlanAction, PlanOptions};
 use serde_json::{Value, json};
 
 use crate::engine::{fixture, manifests};
-use crate::{apply, config_map, get};
+use crate::{apply, as_manager, config_map, get, kind};
 
 fn widget() -> Value {
     json!({"apiVersion": "shop.example.org/v1", "kind": "Widget", "metadata": {"name": "w", "namespace": "default"},
@@ -65,4 +67,52 @@ async fn a_kind_that_is_away_keeps_its_entries() {
             .is_none()
     );
     assert!(engine.inventory(&set).await.unwrap().get(&id).is_none());
+}
+
+#[tokio::test]
+async fn a_set_that_names_another_application_is_refused() {
+    let (cluster, engine, set, options) = fixture();
+    let one = || manifests([config_map("a", json!({}))]);
+    // The same parent, by the destination's namespace.
+    let other = Application::new("shop").in_namespace("default");
+    let other = ApplySet::of(&other).unwrap();
+    assert_eq!(other.id(), set.id());
+    engine.sync(&other, one(), &options).await.unwrap();
+    let parent = get(&cluster, "v1", "ConfigMap", "gitops-shop")
+        .await
+        .unwrap();
+    assert_eq!(parent.annotation(APPLICATION_ANNOTATION), Some("shop"));
+
+    let error = engine.sync(&set, one(), &options).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(
+        error
+            .to_string()
+            .contains("belongs to application shop already, not to default/shop"),
+        "{error}"
+    );
+    assert_eq!(
+        engine.delete(&set, &options).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
+
+    // Taken over on purpose, or written before applications were named: it is ours.
+    engine.take_over(&set).await.unwrap();
+    engine.sync(&set, one(), &options).await.unwrap();
+    let unnamed = json!({"metadata": {"annotations": {APPLICATION_ANNOTATION: null}}});
+    let maps = kind(&cluster, "v1", "ConfigMap").await;
+    let key = ObjectKey {
+        kind: &maps,
+        namespace: "default",
+        name: "gitops-shop",
+    };
+    cluster
+        .patch(key, &Patch::Merge(unnamed), &as_manager("test"))
+        .await
+        .unwrap();
+    engine.sync(&other, one(), &options).await.unwrap();
+    let parent = get(&cluster, "v1", "ConfigMap", "gitops-shop")
+        .await
+        .unwrap();
+    assert_eq!(parent.annotation(APPLICATION_ANNOTATION), Some("shop"));
 }
