@@ -3,7 +3,7 @@
 //! It is written before anything is applied and keeps what could not be pruned (the rule of cli-utils; kustomize-controller#1664
 //! shows what happens otherwise). ConfigMaps hold it, split long before the API server's limit of 1 MiB.
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::collections::{BTreeMap, HashMap};
 
 use gitops_core::manifest::{Object, ObjectId};
 use gitops_core::{Error, ErrorKind, Result, ResultExt};
@@ -57,8 +57,21 @@ pub struct Inventory {
 struct Shard {
     name: String,
     layout: u64,
+    uid: String,
     resource_version: String,
     data: String,
+}
+
+impl Shard {
+    fn of(object: &Object, layout: u64, data: String) -> Self {
+        Self {
+            name: object.name().to_owned(),
+            layout,
+            uid: object.uid().to_owned(),
+            resource_version: object.resource_version().to_owned(),
+            data,
+        }
+    }
 }
 
 impl Inventory {
@@ -130,12 +143,7 @@ impl Inventory {
             }
         }
         self.layout = self.layout.max(layout);
-        self.shards.push(Shard {
-            name: object.name().to_owned(),
-            layout,
-            resource_version: object.resource_version().to_owned(),
-            data,
-        });
+        self.shards.push(Shard::of(&object, layout, data));
         Ok(())
     }
 
@@ -199,49 +207,28 @@ impl Inventory {
             content.push_str(&line);
             content.push('\n');
         }
-        let known: HashMap<String, (String, String)> = self
+        let mut known: HashMap<String, Shard> = self
             .shards
             .iter()
-            .map(|shard| {
-                (
-                    shard.name.clone(),
-                    (shard.resource_version.clone(), shard.data.clone()),
-                )
-            })
+            .map(|shard| (shard.name.clone(), shard.clone()))
             .collect();
         let mut written = Vec::with_capacity(count);
         for (index, data) in contents.into_iter().enumerate() {
             let name = format!("{}-inventory-{layout}-{index}", set.parent_name());
-            let resource_version = match known.get(&name) {
-                Some((version, old)) if *old == data => version.clone(),
+            written.push(match known.remove(&name) {
+                Some(shard) if shard.data == data => shard,
                 known => {
-                    let object = shard_object(
-                        set,
-                        &name,
-                        layout,
-                        &data,
-                        known.map(|(version, _)| version.as_str()),
-                    )?;
+                    let version = known.as_ref().map(|shard| &*shard.resource_version);
+                    let object = shard_object(set, &name, layout, &data, version)?;
                     let stored = put(cluster, set, &object, known.is_some()).await?;
-                    stored.resource_version().to_owned()
+                    Shard::of(&stored, layout, data)
                 }
-            };
-            written.push(Shard {
-                name,
-                layout,
-                resource_version,
-                data,
             });
         }
         // The new layout is whole: the old one may go.
-        let keep: BTreeSet<&str> = written.iter().map(|shard| shard.name.as_str()).collect();
-        let old: Vec<String> = self
-            .shards
-            .iter()
-            .filter(|shard| !keep.contains(shard.name.as_str()))
-            .map(|shard| shard.name.clone())
-            .collect();
-        delete_all(cluster, set, &old).await?;
+        for old in known.values() {
+            delete_one(cluster, set, &old.name, &old.uid, &old.resource_version).await?;
+        }
         self.shards = written;
         self.layout = layout;
         Ok(())
@@ -250,7 +237,7 @@ impl Inventory {
     /// Deletes the parent and all shards, once nothing is left in it.
     ///
     /// # Errors
-    /// `Conflict` while entries are left.
+    /// `Conflict` while entries are left, and when somebody else wrote it meanwhile: then what they wrote is still there.
     pub async fn delete(&mut self, cluster: &dyn Cluster, set: &ApplySet) -> Result<()> {
         if !self.entries.is_empty() {
             return Err(Error::conflict(format!(
@@ -261,20 +248,43 @@ impl Inventory {
             )));
         }
         self.forget_shards(cluster, set).await?;
-        if self.parent.take().is_some() {
-            delete_all(cluster, set, &[set.parent_name().to_owned()]).await?;
+        // Another writer may have moved the entries to shards of another layout, which we never read.
+        let now = Self::read(cluster, set).await?;
+        if !now.shards.is_empty() {
+            return Err(written_meanwhile(set, &now.shards[0].name));
+        }
+        if let Some(parent) = self.parent.take() {
+            delete_one(
+                cluster,
+                set,
+                parent.name(),
+                parent.uid(),
+                parent.resource_version(),
+            )
+            .await?;
         }
         Ok(())
     }
 
-    /// Deletes the shards and leaves the parent: the set has another keeper now.
+    /// Deletes the shards as they were read, and leaves the parent.
+    ///
+    /// # Errors
+    /// `Conflict` when somebody else wrote one meanwhile; it stays.
     pub(super) async fn forget_shards(
         &mut self,
         cluster: &dyn Cluster,
         set: &ApplySet,
     ) -> Result<()> {
-        let names: Vec<String> = self.shards.iter().map(|shard| shard.name.clone()).collect();
-        delete_all(cluster, set, &names).await?;
+        for shard in &self.shards {
+            delete_one(
+                cluster,
+                set,
+                &shard.name,
+                &shard.uid,
+                &shard.resource_version,
+            )
+            .await?;
+        }
         self.shards.clear();
         Ok(())
     }
@@ -390,9 +400,12 @@ async fn put(
         Ok(stored) => return Ok(stored),
         Err(error) => error,
     };
-    let place = || format!("inventory ConfigMap {}/{}", set.namespace(), object.name());
     if !matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) {
-        return Err(error.context(format!("write {}", place())));
+        return Err(error.context(format!(
+            "write inventory ConfigMap {}/{}",
+            set.namespace(),
+            object.name()
+        )));
     }
     // The answer to an earlier try may have been lost after the server had stored it.
     let key = ObjectKey {
@@ -406,34 +419,47 @@ async fn put(
     {
         return Ok(stored);
     }
-    Err(Error::conflict(format!(
-        "{} was written by somebody else meanwhile",
-        place()
-    ))
-    .with_source(error))
+    Err(written_meanwhile(set, object.name()).with_source(error))
 }
 
 fn annotations(object: &Object) -> Option<&serde_json::Value> {
     object.metadata()?.get("annotations")
 }
 
-async fn delete_all(cluster: &dyn Cluster, set: &ApplySet, names: &[String]) -> Result<()> {
+/// Deletes a ConfigMap only as it was read: another writer's must not be lost.
+async fn delete_one(
+    cluster: &dyn Cluster,
+    set: &ApplySet,
+    name: &str,
+    uid: &str,
+    resource_version: &str,
+) -> Result<()> {
     let kind = config_map();
-    for name in names {
-        let key = ObjectKey {
-            kind: &kind,
-            namespace: set.namespace(),
-            name,
-        };
-        match cluster.delete(key, &DeleteParams::default()).await {
-            Ok(()) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => {}
-            Err(error) => {
-                return Err(error.context(format!("delete ConfigMap {}/{name}", set.namespace())));
-            }
+    let key = ObjectKey {
+        kind: &kind,
+        namespace: set.namespace(),
+        name,
+    };
+    let params = DeleteParams {
+        uid: Some(uid.to_owned()),
+        resource_version: Some(resource_version.to_owned()),
+        ..DeleteParams::default()
+    };
+    match cluster.delete(key, &params).await {
+        Ok(()) => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::Conflict => {
+            Err(written_meanwhile(set, name).with_source(error))
         }
+        Err(error) => Err(error.context(format!("delete ConfigMap {}/{name}", set.namespace()))),
     }
-    Ok(())
+}
+
+fn written_meanwhile(set: &ApplySet, name: &str) -> Error {
+    Error::conflict(format!(
+        "inventory ConfigMap {}/{name} was written by somebody else meanwhile",
+        set.namespace()
+    ))
 }
 
 /// ConfigMaps are served by every API server: no discovery is needed.

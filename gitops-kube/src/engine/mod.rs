@@ -202,7 +202,8 @@ impl Engine {
     /// refuse the set afterwards.
     ///
     /// # Errors
-    /// `NotFound` when there is no set; `InvalidInput` for a `tooling` that is not `name/version`.
+    /// `NotFound` when there is no set; `InvalidInput` for a `tooling` that is not `name/version`; `Conflict` when a sync wrote the inventory
+    /// meanwhile: try again.
     pub async fn hand_over(&self, set: &ApplySet, tooling: &str) -> Result<()> {
         if !tooling
             .split_once('/')
@@ -220,10 +221,11 @@ impl Engine {
                 set.parent_name()
             )));
         }
-        self.set_tooling(set, Some(tooling)).await?;
+        // First our memory, as it was read: a sync that runs meanwhile is noticed while the set is still ours. Members are found by their label.
         inventory
             .forget_shards(&self.retrying(RetryOptions::default()), set)
-            .await
+            .await?;
+        self.set_tooling(set, Some(tooling)).await
     }
 
     /// Takes a set over that another tool manages (after `kubectl apply --applyset`, say), or that belongs to another application: its parent

@@ -4,7 +4,9 @@ use gitops_core::ErrorKind;
 use gitops_core::application::Application;
 use gitops_core::manifest::{GroupKind, ObjectId};
 use gitops_kube::cluster::{Cluster, InMemoryCluster, ObjectKey, Patch};
-use gitops_kube::engine::{APPLICATION_ANNOTATION, ApplySet, PlanAction, PlanOptions};
+use gitops_kube::engine::{
+    APPLICATION_ANNOTATION, ApplySet, EngineOptions, InventoryEntry, PlanAction, PlanOptions,
+};
 use serde_json::{Value, json};
 
 use crate::engine::{fixture, manifests};
@@ -115,4 +117,68 @@ async fn a_set_that_names_another_application_is_refused() {
         .await
         .unwrap();
     assert_eq!(parent.annotation(APPLICATION_ANNOTATION), Some("shop"));
+}
+
+#[tokio::test]
+async fn a_concurrent_writers_inventory_is_never_deleted() {
+    let (cluster, engine, set, options) = fixture();
+    let nothing = || manifests([]);
+    let engine_options = EngineOptions {
+        allow_empty: true,
+        ..options.clone()
+    };
+    let one = |name: &str| manifests([config_map(name, json!({}))]);
+    engine.sync(&set, one("a"), &options).await.unwrap();
+    engine.sync(&set, nothing(), &engine_options).await.unwrap();
+    let mut stale = engine.inventory(&set).await.unwrap();
+    assert!(stale.exists() && stale.is_empty());
+
+    // Meanwhile another sync applies something.
+    engine.sync(&set, one("b"), &options).await.unwrap();
+    let error = stale.delete(&cluster, &set).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert!(
+        error.to_string().contains("by somebody else meanwhile"),
+        "{error}"
+    );
+    assert_eq!(engine.inventory(&set).await.unwrap().len(), 1);
+
+    // Another layout: enough entries for a second shard.
+    engine.sync(&set, nothing(), &engine_options).await.unwrap();
+    let mut stale = engine.inventory(&set).await.unwrap();
+    let mut many = stale.clone();
+    for number in 0..2500 {
+        many.insert(InventoryEntry {
+            id: ObjectId::new("", "ConfigMap", "default", format!("m-{number}")),
+            version: "v1".into(),
+            uid: String::new(),
+            desired: String::new(),
+            live: String::new(),
+        });
+    }
+    many.write(&cluster, &set).await.unwrap();
+    let error = stale.delete(&cluster, &set).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    assert_eq!(engine.inventory(&set).await.unwrap().len(), 2500);
+
+    // A writer who splits shards that somebody else wrote meanwhile leaves those: what both know stays known.
+    engine.sync(&set, nothing(), &engine_options).await.unwrap();
+    let mut first = engine.inventory(&set).await.unwrap();
+    let mut splits = first.clone();
+    first.insert(InventoryEntry {
+        id: ObjectId::new("", "ConfigMap", "default", "theirs"),
+        version: "v1".into(),
+        uid: String::new(),
+        desired: String::new(),
+        live: String::new(),
+    });
+    first.write(&cluster, &set).await.unwrap();
+    for entry in many.iter() {
+        splits.insert(entry.clone());
+    }
+    let error = splits.write(&cluster, &set).await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Conflict);
+    let now = engine.inventory(&set).await.unwrap();
+    let theirs = ObjectId::new("", "ConfigMap", "default", "theirs");
+    assert!(now.get(&theirs).is_some());
 }
