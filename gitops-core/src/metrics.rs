@@ -7,6 +7,15 @@
 //! | --- | --- | --- | --- |
 //! | `gitops_cache_reads_total` | counter | `result`: `hit`, `stale`, `shared`, `miss` | questions to a `StatusCache` |
 //! | `gitops_cache_shared_failures_total` | counter | | calls of the cache's shared store that failed |
+//! | `gitops_limiter_queued` | gauge | `limiter` | who waits for a `SyncLimiter` |
+//! | `gitops_limiter_running` | gauge | `limiter` | who runs under it |
+//! | `gitops_limiter_wait_seconds` | histogram | `limiter` | how long those waited that had to |
+//! | `gitops_limiter_refused_total` | counter | `limiter`, `reason`: `queue_full`, `timeout` | who was not let through |
+
+// Who calls these may be behind a feature that is off.
+#![allow(dead_code)]
+
+use std::time::Duration;
 
 macro_rules! record {
     ($($body:tt)*) => {{
@@ -24,4 +33,40 @@ pub(crate) fn cache_read(result: &'static str) {
 /// The cache's shared store failed.
 pub(crate) fn shared_cache_failed() {
     record!(::metrics::counter!("gitops_cache_shared_failures_total").increment(1));
+}
+
+/// One more, or one less, waits for a limiter.
+#[allow(unused_variables)]
+pub(crate) fn limiter_queued(limiter: &str, change: f64) {
+    record!(
+        ::metrics::gauge!("gitops_limiter_queued", "limiter" => limiter.to_owned())
+            .increment(change)
+    );
+}
+
+/// One more, or one less, runs under a limiter.
+#[allow(unused_variables)]
+pub(crate) fn limiter_running(limiter: &str, change: f64) {
+    record!(
+        ::metrics::gauge!("gitops_limiter_running", "limiter" => limiter.to_owned())
+            .increment(change)
+    );
+}
+
+/// Somebody waited so long in a limiter's queue.
+#[allow(unused_variables)]
+pub(crate) fn limiter_waited(limiter: &str, waited: Duration) {
+    record!(
+        ::metrics::histogram!("gitops_limiter_wait_seconds", "limiter" => limiter.to_owned())
+            .record(waited.as_secs_f64())
+    );
+}
+
+/// A limiter let somebody not through.
+#[allow(unused_variables)]
+pub(crate) fn limiter_refused(limiter: &str, reason: &'static str) {
+    record!(
+        ::metrics::counter!("gitops_limiter_refused_total", "limiter" => limiter.to_owned(), "reason" => reason)
+            .increment(1)
+    );
 }

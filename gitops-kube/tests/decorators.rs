@@ -91,3 +91,30 @@ mod cached {
         drop(filling);
     }
 }
+
+mod limited {
+    use std::sync::Arc;
+
+    use gitops_core::Result;
+    use gitops_core::limit::{
+        LimitOptions, LimitedBackend, SyncLimiter, Throttle, ThrottleOptions,
+    };
+    use gitops_core::testing::conformance::backend::Fixture;
+
+    async fn make() -> Result<Fixture> {
+        let limiter = SyncLimiter::new(LimitOptions {
+            max: 1,
+            per_cluster: Some(1),
+            queue: Some(1),
+            ..LimitOptions::default()
+        });
+        let throttle = Throttle::new(ThrottleOptions {
+            calls: 1000,
+            ..ThrottleOptions::default()
+        });
+        super::wrapped(|backend| Arc::new(LimitedBackend::throttled(backend, limiter, throttle)))
+            .await
+    }
+
+    gitops_core::backend_conformance!(make());
+}

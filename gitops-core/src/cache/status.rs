@@ -165,7 +165,7 @@ impl StatusCache {
         }
         if inner.shared.is_some() {
             let flight = inner.flights.begin(app);
-            if let Ok(found) = inner.from_shared(app, &flight).await {
+            if let Ok(found) = inner.ask_shared(app, &flight).await {
                 inner.counters.answered(Answer::Shared);
                 inner
                     .entries
@@ -320,7 +320,7 @@ impl Inner {
     }
 
     /// What the shared store has; else the token for writing, when it answered.
-    async fn from_shared(
+    async fn ask_shared(
         &self,
         app: &AppRef,
         flight: &InFlight,
@@ -380,7 +380,7 @@ impl Inner {
             let mut answer = Answer::Miss;
             let reading = async {
                 let flight = flight.insert(self.flights.begin(app));
-                let read = match self.from_shared(app, flight).await {
+                let read = match self.ask_shared(app, flight).await {
                     Ok(found) => {
                         answer = Answer::Shared;
                         Ok(found)
@@ -424,7 +424,7 @@ impl Inner {
         Fut: Future<Output = Result<ApplicationStatus>>,
     {
         let flight = self.flights.begin(&app);
-        let read = match self.from_shared(&app, &flight).await {
+        let read = match self.ask_shared(&app, &flight).await {
             Ok(found) => Ok(found),
             Err(token) => self.load(&app, &flight, token, load()).await,
         };
