@@ -303,6 +303,25 @@ mod tests {
     }
 
     #[test]
+    fn texts_are_written_so_that_kubectl_reads_the_same_values() {
+        let live = deployment(|_| {});
+        let desired = deployment(|v| {
+            v["metadata"]["annotations"] =
+                json!({"mode": "0644", "on": "yes", "at": "12:30:45", "n": "1_000"});
+        });
+        let text = ObjectDiff::between(Some(&live), Some(&desired)).text(Color::Never);
+        for line in [
+            r#"mode: "0644""#,
+            r#""on": "yes""#,
+            r#"at: "12:30:45""#,
+            r#""n": "1_000""#,
+        ] {
+            let line = format!("+    {line}\n");
+            assert!(text.contains(&line), "{line} is not in\n{text}");
+        }
+    }
+
+    #[test]
     fn lists_are_paired_by_key_and_order_counts() {
         let live = deployment(|_| {});
         let added = deployment(|v| {

@@ -9,6 +9,7 @@ use similar::{ChangeTag, TextDiff};
 
 use super::Change;
 use crate::manifest::ObjectId;
+use crate::manifest::yaml::to_yaml;
 
 /// Whether to colour.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -76,12 +77,6 @@ pub(super) fn unified(
         let _ = writeln!(out, "{}", color.style().yellow().apply_to(escape(&line)));
     }
     out
-}
-
-fn to_yaml(value: &Value) -> String {
-    // What cannot be written as YAML can as JSON, which is YAML too.
-    serde_saphyr::to_string(value)
-        .unwrap_or_else(|_| serde_json::to_string_pretty(value).unwrap_or_default())
 }
 
 /// Values come from clusters and repositories: what could steer a terminal is shown, not sent.
