@@ -9,14 +9,14 @@ use gitops_core::application::{AppRef, Application, ApplicationStatus};
 use gitops_core::backend::{
     ApplicationStore, DeleteOptions, ListOptions, PutMode, PutOutcome, Stored,
 };
-use gitops_core::manifest::{GroupVersionKind, Object};
+use gitops_core::manifest::Object;
 use gitops_core::store::{StatusStore, decide_put, not_found, refuse_cascade, version};
 use gitops_core::{Error, ErrorKind, Result};
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use crate::cluster::{ApiKind, Cluster, DeleteParams, ListParams, ObjectKey, Scope, WriteParams};
+use crate::cluster::{ApiKind, Cluster, DeleteParams, ListParams, ObjectKey, WriteParams};
 
 /// Marks the ConfigMaps of a [`ConfigMapStore`].
 pub const APPLICATION_LABEL: &str = "gitops-rs.dev/application";
@@ -66,7 +66,7 @@ impl ConfigMapStore {
     }
 
     async fn read(&self, app: &AppRef) -> Result<Option<Record>> {
-        let kind = config_map();
+        let kind = ApiKind::config_map();
         let name = object_name(app);
         let key = ObjectKey {
             kind: &kind,
@@ -81,7 +81,7 @@ impl ConfigMapStore {
     where
         F: FnMut(Option<&Record>) -> Result<(T, Option<Content>)>,
     {
-        let kind = config_map();
+        let kind = ApiKind::config_map();
         let params = WriteParams {
             field_manager: MANAGER.into(),
             ..WriteParams::default()
@@ -247,16 +247,6 @@ fn object_name(app: &AppRef) -> String {
     format!("gitops-application-{hex}")
 }
 
-/// ConfigMaps are served by every API server: no discovery is needed.
-fn config_map() -> ApiKind {
-    ApiKind {
-        gvk: GroupVersionKind::new("", "v1", "ConfigMap"),
-        plural: "configmaps".into(),
-        scope: Scope::Namespaced,
-        verbs: Vec::new(),
-    }
-}
-
 #[async_trait]
 impl ApplicationStore for ConfigMapStore {
     async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome> {
@@ -286,7 +276,7 @@ impl ApplicationStore for ConfigMapStore {
         };
         let mut found = Vec::new();
         loop {
-            let page = self.cluster.list(&config_map(), &params).await?;
+            let page = self.cluster.list(&ApiKind::config_map(), &params).await?;
             for object in page.items {
                 let name = object.name().to_owned();
                 match Record::of(object) {
@@ -313,7 +303,7 @@ impl ApplicationStore for ConfigMapStore {
         if options.cascade {
             return Err(refuse_cascade(app));
         }
-        let kind = config_map();
+        let kind = ApiKind::config_map();
         let key = ObjectKey {
             kind: &kind,
             namespace: &self.namespace,

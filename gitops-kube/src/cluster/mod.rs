@@ -42,6 +42,16 @@ pub struct ApiKind {
 }
 
 impl ApiKind {
+    /// ConfigMaps: every API server serves them, so that no discovery is needed.
+    pub(crate) fn config_map() -> Self {
+        Self {
+            gvk: GroupVersionKind::new("", "v1", "ConfigMap"),
+            plural: "configmaps".into(),
+            scope: Scope::Namespaced,
+            verbs: Vec::new(),
+        }
+    }
+
     /// Whether its objects live in namespaces.
     pub fn is_namespaced(&self) -> bool {
         self.scope == Scope::Namespaced

@@ -15,7 +15,7 @@ use super::applyset::{
     APPLICATION_ANNOTATION, ApplySet, ID_LABEL, Membership, TOOLING, TOOLING_ANNOTATION,
     check_parent,
 };
-use crate::cluster::{ApiKind, Cluster, DeleteParams, ListParams, ObjectKey, Scope, WriteParams};
+use crate::cluster::{ApiKind, Cluster, DeleteParams, ListParams, ObjectKey, WriteParams};
 
 /// On the parent and on each shard: the set that the inventory belongs to.
 pub const INVENTORY_LABEL: &str = "gitops-rs.dev/inventory";
@@ -81,7 +81,7 @@ impl Inventory {
     /// `Conflict` when the parent belongs to another tool or application; `Integrity` when a shard cannot be read: guessing what an
     /// application owns is how objects get lost.
     pub async fn read(cluster: &dyn Cluster, set: &ApplySet) -> Result<Self> {
-        let kind = config_map();
+        let kind = ApiKind::config_map();
         let params = ListParams {
             namespace: Some(set.namespace().to_owned()),
             labels: Some(format!("{INVENTORY_LABEL}={}", set.id())),
@@ -386,7 +386,7 @@ async fn put(
     object: &Object,
     exists: bool,
 ) -> Result<Object> {
-    let kind = config_map();
+    let kind = ApiKind::config_map();
     let params = WriteParams {
         field_manager: "gitops-inventory".into(),
         ..WriteParams::default()
@@ -434,7 +434,7 @@ async fn delete_one(
     uid: &str,
     resource_version: &str,
 ) -> Result<()> {
-    let kind = config_map();
+    let kind = ApiKind::config_map();
     let key = ObjectKey {
         kind: &kind,
         namespace: set.namespace(),
@@ -460,14 +460,4 @@ fn written_meanwhile(set: &ApplySet, name: &str) -> Error {
         "inventory ConfigMap {}/{name} was written by somebody else meanwhile",
         set.namespace()
     ))
-}
-
-/// ConfigMaps are served by every API server: no discovery is needed.
-pub(super) fn config_map() -> ApiKind {
-    ApiKind {
-        gvk: gitops_core::manifest::GroupVersionKind::new("", "v1", "ConfigMap"),
-        plural: "configmaps".into(),
-        scope: Scope::Namespaced,
-        verbs: Vec::new(),
-    }
 }

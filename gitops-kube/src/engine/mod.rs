@@ -44,7 +44,7 @@ pub use self::options::{EngineOptions, RetryOptions, Verify, WaitOptions};
 pub use self::plan::{Plan, PlanAction, PlanOptions, Step};
 pub use self::progress::{Progress, Silent};
 use self::retry::Retrying;
-use crate::cluster::{Cluster, ObjectKey, WriteParams};
+use crate::cluster::{ApiKind, Cluster, ObjectKey, WriteParams};
 use crate::health::HealthRules;
 
 /// Applies sets of manifests to one cluster.
@@ -238,7 +238,7 @@ impl Engine {
     }
 
     async fn set_tooling(&self, set: &ApplySet, tooling: Option<&str>) -> Result<()> {
-        let kind = inventory::config_map();
+        let kind = ApiKind::config_map();
         let key = ObjectKey {
             kind: &kind,
             namespace: set.namespace(),
