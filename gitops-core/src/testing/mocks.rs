@@ -15,6 +15,8 @@
 //! # }).unwrap();
 //! ```
 
+// A mock that lacks a method with a default would answer with the default, whatever was expected.
+#![deny(clippy::missing_trait_methods)]
 // What the macro makes has no documentation of its own; the expectations are mockall's.
 #![allow(missing_docs)]
 
@@ -31,7 +33,7 @@ use crate::backend::{
 use crate::credential::{Credential, CredentialProvider, CredentialRequest};
 use crate::error::Result;
 use crate::manifest::ManifestSet;
-use crate::manifest::render::{RenderRequest, Renderer};
+use crate::manifest::render::{Fingerprint, RenderRequest, Renderer};
 use crate::notify::Notifier;
 use crate::rule::{Decision, SyncContext, SyncRule};
 use crate::store::StatusStore;
@@ -155,6 +157,7 @@ mock! {
     #[async_trait]
     impl Renderer for Renderer {
         async fn render(&self, request: &RenderRequest) -> Result<ManifestSet>;
+        fn fingerprint(&self, request: &RenderRequest) -> Option<Fingerprint>;
     }
 }
 
