@@ -24,7 +24,8 @@ pub struct RetryOptions {
     pub min_delay: Duration,
     /// The longest wait.
     pub max_delay: Duration,
-    /// No try begins later than this after the first.
+    /// No try begins later than this after the first. When the server says to come back later than that, its error comes back at once, with
+    /// [`retry_after`](gitops_core::Error::retry_after).
     pub total: Duration,
 }
 

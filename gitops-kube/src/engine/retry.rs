@@ -7,6 +7,7 @@ use backon::{ExponentialBuilder, Retryable};
 use futures::stream::BoxStream;
 use gitops_core::manifest::{GroupKind, GroupVersionKind, Object};
 use gitops_core::{Error, Result};
+use tokio::time::Instant;
 use tracing::debug;
 
 use super::options::RetryOptions;
@@ -15,24 +16,26 @@ use crate::cluster::{
     WriteParams,
 };
 
-/// Runs `request` until it succeeds, fails for good, or the time is up. What the server says of when to come back is honoured.
+/// Runs `request` until it succeeds, fails for good, or the time is up. What the server says of when to come back is honoured: when that is later than a try may
+/// begin, its error comes back at once.
 pub(super) async fn retry<T, F, Fut>(options: &RetryOptions, request: F) -> Result<T>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T>>,
 {
+    let started = Instant::now();
     request
         .retry(
             ExponentialBuilder::default()
                 .with_jitter()
                 .with_min_delay(options.min_delay)
                 .with_max_delay(options.max_delay)
-                .with_total_delay(Some(options.total))
                 .without_max_times(),
         )
         .when(Error::is_retryable)
         .adjust(|error: &Error, delay| {
-            delay.map(|delay| error.retry_after().map_or(delay, |after| after.max(delay)))
+            let pause = error.retry_after().unwrap_or_default().max(delay?);
+            (started.elapsed().saturating_add(pause) <= options.total).then_some(pause)
         })
         .notify(|error: &Error, delay| debug!(%error, ?delay, "trying again"))
         .await
@@ -113,5 +116,62 @@ impl<C: Cluster> Cluster for Retrying<C> {
 
     fn watch(&self, kind: &ApiKind, params: ListParams) -> BoxStream<'static, Result<WatchEvent>> {
         self.cluster.watch(kind, params)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use std::cell::Cell;
+    use std::time::Duration;
+
+    use super::*;
+
+    /// Fails for ever; gives back the last error, the number of tries and the time that they took together.
+    async fn fail(after: Option<Duration>, takes: Duration) -> (Error, u32, Duration) {
+        let (tries, started) = (Cell::new(0), Instant::now());
+        let options = RetryOptions {
+            min_delay: Duration::from_millis(100),
+            max_delay: Duration::from_secs(5),
+            total: Duration::from_secs(30),
+        };
+        let error = retry(&options, || async {
+            tries.set(tries.get() + 1);
+            tokio::time::sleep(takes).await;
+            let error = Error::unavailable("not now");
+            Err::<(), _>(match after {
+                Some(after) => error.with_retry_after(after),
+                None => error,
+            })
+        })
+        .await
+        .unwrap_err();
+        (error, tries.get(), started.elapsed())
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_is_to_come_back_too_late_is_told_at_once() {
+        let after = Duration::from_secs(3600);
+        let (error, tries, took) = fail(Some(after), Duration::ZERO).await;
+        assert_eq!(
+            (error.retry_after(), tries, took),
+            (Some(after), 1, Duration::ZERO)
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn no_try_begins_after_the_total_whatever_is_waited_for() {
+        let second = Duration::from_secs(1);
+        for (after, takes) in [
+            (None, Duration::ZERO),
+            (Some(12 * second), Duration::ZERO),
+            (None, 8 * second),
+            (Some(12 * second), 8 * second),
+        ] {
+            let (error, tries, took) = fail(after, takes).await;
+            assert_eq!(error.retry_after(), after);
+            assert!(tries > 1, "{after:?} {takes:?}: {tries} tries");
+            assert!(took <= 30 * second + takes, "{after:?} {takes:?}: {took:?}");
+        }
     }
 }
