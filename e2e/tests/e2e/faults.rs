@@ -125,6 +125,43 @@ async fn throttling_and_outages_are_waited_out() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn discovery_tells_when_to_come_back() -> Result<()> {
+    let client = e2e::cluster().await?.client().await?;
+    let client = faulty(client, |request| {
+        (request.uri().path() == "/apis").then_some((StatusCode::TOO_MANY_REQUESTS, Some(7)))
+    });
+    let cluster = KubeCluster::new(client.clone());
+    let kind = GroupVersionKind::new("apps", "v1", "Deployment");
+    let error = cluster.resolve(&kind).await.expect_err("a refusal");
+    assert_eq!(error.kind(), ErrorKind::RateLimited, "{error}");
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(7)));
+    // It is more than the retry may take: no second try, and the caller learns when.
+    let count = Arc::new(AtomicUsize::new(0));
+    let seen = count.clone();
+    let mut f = Fixture::new("late", move |request| {
+        (request.uri().path() == "/apis").then(|| {
+            seen.fetch_add(1, Ordering::SeqCst);
+            (StatusCode::TOO_MANY_REQUESTS, Some(3600))
+        })
+    })
+    .await?;
+    f.options.retry.total = Duration::from_secs(30);
+    let started = Instant::now();
+    let error = match f.engine.sync(&f.set, config_maps(&["a"]), &f.options).await {
+        Err(error) => error,
+        Ok(report) => anyhow::bail!("it went on: {:?}", report.failure),
+    };
+    assert_eq!(
+        error.retry_after(),
+        Some(Duration::from_secs(3600)),
+        "{error}"
+    );
+    assert_eq!(count.load(Ordering::SeqCst), 1);
+    assert!(started.elapsed() < Duration::from_secs(20));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn an_outage_that_does_not_end_is_an_error_in_time_and_prunes_nothing() -> Result<()> {
     let failing = Arc::new(AtomicUsize::new(0));
     let switch = failing.clone();

@@ -5,11 +5,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use gitops_core::manifest::{GroupKind, GroupVersionKind};
-use gitops_core::{Error, Result};
+use gitops_core::{Error, Result, ResultExt as _};
 use kube::Client;
-use kube::discovery::Scope as KubeScope;
+use kube::core::discovery::v2::{APIGroupDiscovery, APIGroupDiscoveryList};
+use serde_json::Value;
 
-use super::error::from_kube;
+use super::{request, send};
 use crate::cluster::{ApiKind, Scope};
 
 /// A kind that is not known is asked for again, but not more often than this.
@@ -92,40 +93,66 @@ impl Discovery {
     }
 
     async fn ask(&self) -> Result<Kinds> {
-        let discovery = kube::Discovery::new(self.client.clone())
-            .run_aggregated()
-            .await
-            .map_err(|error| from_kube(error).context("discovery"))?;
         let mut kinds = Kinds {
             read: Instant::now(),
             exact: HashMap::new(),
             preferred: HashMap::new(),
         };
-        for group in discovery.groups() {
-            let preferred = group.preferred_version_or_latest().to_owned();
-            for version in group.versions() {
-                for (resource, capabilities) in group.versioned_resources(version) {
-                    let kind = ApiKind {
-                        gvk: GroupVersionKind::new(
-                            &*resource.group,
-                            &*resource.version,
-                            &*resource.kind,
-                        ),
-                        plural: resource.plural.clone(),
-                        scope: match capabilities.scope {
-                            KubeScope::Cluster => Scope::Cluster,
-                            KubeScope::Namespaced => Scope::Namespaced,
-                        },
-                        verbs: capabilities.operations.clone(),
-                    };
-                    let group_kind = kind.group_kind();
-                    if version == preferred || !kinds.preferred.contains_key(&group_kind) {
-                        kinds.preferred.insert(group_kind, kind.clone());
-                    }
-                    kinds.exact.insert(kind.gvk.clone(), kind);
-                }
+        for path in ["/api", "/apis"] {
+            // Not through `kube::Discovery`, whose errors lose the answer's headers, `Retry-After` among them.
+            let list = async { read(send(&self.client, request::discovery(path)?).await?) };
+            let list = list.await.context(|| "discovery")?;
+            for group in list.items {
+                kinds.add(group);
             }
         }
         Ok(kinds)
     }
+}
+
+impl Kinds {
+    /// The server names a group's versions in the order that it prefers (`k8s.io/api/apidiscovery/v2`).
+    fn add(&mut self, group: APIGroupDiscovery) {
+        let name = group
+            .metadata
+            .and_then(|data| data.name)
+            .unwrap_or_default();
+        for version in group.versions {
+            let version_name = version.version.unwrap_or_default();
+            for resource in version.resources {
+                let (Some(plural), Some(kind)) = (
+                    resource.resource,
+                    resource.response_kind.and_then(|kind| kind.kind),
+                ) else {
+                    continue;
+                };
+                let kind = ApiKind {
+                    gvk: GroupVersionKind::new(&*name, &*version_name, kind),
+                    plural,
+                    scope: match resource.scope.as_deref() {
+                        Some("Namespaced") => Scope::Namespaced,
+                        _ => Scope::Cluster,
+                    },
+                    verbs: resource.verbs,
+                };
+                self.preferred
+                    .entry(kind.group_kind())
+                    .or_insert_with(|| kind.clone());
+                self.exact.insert(kind.gvk.clone(), kind);
+            }
+        }
+    }
+}
+
+fn read(answer: Value) -> Result<APIGroupDiscoveryList> {
+    // A server that does not know aggregated discovery answers with a list of another kind, which would read as an empty one.
+    if answer["kind"] != "APIGroupDiscoveryList" {
+        return Err(Error::unsupported(
+            "aggregated discovery (Kubernetes has it since 1.26)",
+            "the API server",
+        ));
+    }
+    serde_json::from_value(answer).map_err(|error| {
+        Error::unavailable("the API server's answer cannot be read").with_source(error)
+    })
 }

@@ -3,6 +3,7 @@
 use gitops_core::backend::Propagation;
 use gitops_core::manifest::Object;
 use gitops_core::{Error, Result};
+use kube::core::discovery::v2::ACCEPT_AGGREGATED_DISCOVERY_V2;
 use serde_json::{Value, json};
 use url::form_urlencoded::Serializer;
 
@@ -19,6 +20,14 @@ pub(super) fn get(key: ObjectKey<'_>) -> Result<Request> {
         None,
         Vec::new(),
     )
+}
+
+/// All groups below `path`, which is `/api` or `/apis`, in one answer.
+pub(super) fn discovery(path: &str) -> Result<Request> {
+    http::Request::get(path)
+        .header(http::header::ACCEPT, ACCEPT_AGGREGATED_DISCOVERY_V2)
+        .body(Vec::new())
+        .map_err(|error| Error::invalid("the request cannot be built").with_source(error))
 }
 
 pub(super) fn list(kind: &ApiKind, params: &ListParams) -> Result<Request> {
