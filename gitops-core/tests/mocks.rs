@@ -5,11 +5,13 @@ use std::sync::Arc;
 
 use gitops_core::application::{AppRef, Application, ApplicationStatus};
 use gitops_core::backend::{Backend, EventKind, Operation, Selector, SyncEvent, SyncOptions};
+use gitops_core::manifest::ManifestSet;
+use gitops_core::manifest::render::{Fingerprint, RenderRequest, Renderer};
 use gitops_core::notify::Notifier;
 use gitops_core::rule::{Decision, SyncContext, SyncRule};
 use gitops_core::testing::mocks::{
-    MockApplicationStore, MockBackend, MockNotifier, MockRevisionHistory, MockStateReader,
-    MockSyncRule, MockSyncer, MockValidator,
+    MockApplicationStore, MockBackend, MockNotifier, MockRenderer, MockRevisionHistory,
+    MockStateReader, MockSyncRule, MockSyncer, MockValidator,
 };
 use gitops_core::validate::{Context, Finding, Validator};
 use gitops_core::{Error, ErrorKind};
@@ -140,4 +142,21 @@ async fn rules_validators_and_notifiers_are_forwarded() {
     let notifier: Arc<dyn Notifier> = Arc::new(notifier);
     let event = SyncEvent::now(app.app_ref(), "1", EventKind::SyncStarted);
     notifier.notify(&event).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_renderer_is_told_its_fingerprint_too() {
+    let mut renderer = MockRenderer::new();
+    renderer
+        .expect_render()
+        .times(1)
+        .returning(|_| Ok(ManifestSet::new()));
+    renderer
+        .expect_fingerprint()
+        .times(1)
+        .returning(|request| Fingerprint::new("mock", request));
+    let renderer: Arc<dyn Renderer> = Arc::new(renderer);
+    let request = RenderRequest::default();
+    assert!(renderer.render(&request).await.unwrap().is_empty());
+    assert!(renderer.fingerprint(&request).is_some());
 }
