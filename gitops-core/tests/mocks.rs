@@ -1,6 +1,8 @@
 //! The mocks do what they are told, and wrappers forward every call.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+use std::collections::BTreeSet;
+use std::path::Path;
 use std::sync::Arc;
 
 use gitops_core::application::{AppRef, Application, ApplicationStatus};
@@ -159,4 +161,39 @@ async fn a_renderer_is_told_its_fingerprint_too() {
     let request = RenderRequest::default();
     assert!(renderer.render(&request).await.unwrap().is_empty());
     assert!(renderer.fingerprint(&request).is_some());
+}
+
+/// The methods that are declared between `begin` and the next `end`.
+fn methods(text: &str, begin: &str, end: &str) -> Option<BTreeSet<String>> {
+    let body = &text[text.find(begin)? + begin.len()..];
+    let body = &body[..body.find(end)?];
+    let declared = body.lines().filter_map(|line| {
+        let line = line.trim().trim_start_matches("async ");
+        let name = line.strip_prefix("fn ")?.split(['(', '<']).next()?;
+        Some(name.to_owned())
+    });
+    Some(declared.collect())
+}
+
+// Clippy does not look into what the macro makes, and a method with a default may be missing there without an error.
+#[test]
+fn every_mock_has_every_method_of_its_trait() {
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let read = |file: &str| std::fs::read_to_string(sources.join(file)).unwrap();
+    let mocks = read("testing/mocks.rs");
+    for (name, file) in [
+        ("Syncer", "backend/syncer.rs"),
+        ("ApplicationStore", "backend/store.rs"),
+        ("StateReader", "backend/state.rs"),
+        ("RevisionHistory", "backend/state.rs"),
+        ("StatusStore", "store/mod.rs"),
+        ("Notifier", "notify.rs"),
+        ("CredentialProvider", "credential.rs"),
+        ("Renderer", "manifest/render/mod.rs"),
+    ] {
+        let declared = methods(&read(file), &format!("pub trait {name}:"), "\n}\n").unwrap();
+        let mocked = methods(&mocks, &format!("impl {name} for {name} {{"), "\n    }\n").unwrap();
+        assert!(!declared.is_empty(), "{name}");
+        assert_eq!(mocked, declared, "{name}");
+    }
 }

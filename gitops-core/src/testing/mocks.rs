@@ -15,7 +15,7 @@
 //! # }).unwrap();
 //! ```
 
-// A mock that lacks a method with a default would answer with the default, whatever was expected.
+// A mock that lacks a method with a default would answer with the default, whatever was expected; what the macro makes is held by `tests/mocks.rs`.
 #![deny(clippy::missing_trait_methods)]
 // What the macro makes has no documentation of its own; the expectations are mockall's.
 #![allow(missing_docs)]
