@@ -1,0 +1,133 @@
+//! What to do with each object, given what lives.
+
+use futures::FutureExt;
+use gitops_core::Result;
+use gitops_core::manifest::digest::live_digest;
+
+use super::{PlanAction, Planner, Step};
+use crate::cluster::WriteParams;
+use crate::engine::concurrent;
+use crate::engine::inventory::Inventory;
+use crate::engine::options::Verify;
+
+impl Planner<'_> {
+    pub(super) fn decide(&self, step: &mut Step, inventory: &Inventory) -> Result<()> {
+        if !self.selected(&step.id) {
+            step.action = PlanAction::Skip;
+            step.reason = "not selected".into();
+            return Ok(());
+        }
+        let Some(live) = &step.live else {
+            step.action = PlanAction::Create;
+            if step.deferred {
+                step.reason = "its kind comes with a CRD of the same manifests".into();
+            }
+            return Ok(());
+        };
+        let (action, reason) = match inventory.get(&step.id) {
+            _ if live.terminating => (PlanAction::Update, "it is being deleted"),
+            None => (
+                PlanAction::Update,
+                "it was not applied by this application before",
+            ),
+            Some(entry) if entry.uid.is_empty() => {
+                (PlanAction::Update, "its last apply was never recorded")
+            }
+            Some(entry) if entry.uid != live.uid => (
+                PlanAction::Update,
+                "it was deleted and made again by somebody else",
+            ),
+            Some(entry) if entry.desired != step.digest => {
+                (PlanAction::Update, "its desired form changed")
+            }
+            Some(entry) if entry.live != live.digest => (
+                PlanAction::Update,
+                "its live form changed since it was applied",
+            ),
+            Some(_) => (PlanAction::Unchanged, ""),
+        };
+        step.action = action;
+        step.reason = reason.into();
+        Ok(())
+    }
+
+    /// Asks the server about each object: what a dry-run apply would leave as it is needs no request.
+    pub(super) async fn verify(&self, steps: &mut [Step]) -> Result<()> {
+        let params = WriteParams {
+            field_manager: self.set.manager().to_owned(),
+            dry_run: true,
+            force: self.options.force_conflicts,
+            ..WriteParams::default()
+        };
+        let asked = steps
+            .iter_mut()
+            .filter(|step| match step.action {
+                PlanAction::Update => true,
+                PlanAction::Unchanged => self.options.verify == Verify::DryRun,
+                _ => false,
+            })
+            .map(|step| self.verify_one(step, &params).boxed())
+            .collect();
+        concurrent::run(self.options.concurrency, asked)
+            .await
+            .into_iter()
+            .collect()
+    }
+
+    async fn verify_one(&self, step: &mut Step, params: &WriteParams) -> Result<()> {
+        let (Some(desired), Some(live)) = (&step.desired, &step.live) else {
+            return Ok(());
+        };
+        if live.terminating {
+            return Ok(());
+        }
+        let predicted = self.cluster.apply(&step.kind, desired, params).await;
+        (step.action, step.reason) = match predicted {
+            Ok(predicted) if live_digest(&predicted, self.set.manager()) == live.digest => {
+                (PlanAction::Unchanged, String::new())
+            }
+            Ok(_) => (PlanAction::Update, "a dry-run apply changes it".into()),
+            // The server refuses it (an immutable field, a conflict): then it is not as it should be.
+            Err(error) if !error.is_retryable() => (PlanAction::Update, error.to_string()),
+            Err(error) => return Err(error.context(format!("dry-run of {}", step.id))),
+        };
+        Ok(())
+    }
+
+    pub(super) fn decide_prune(&self, step: &mut Step, inventory: &Inventory) {
+        let (Some(live), Some(entry)) = (&step.live, inventory.get(&step.id)) else {
+            // It is gone already, or lost our label: then it is no longer ours to delete.
+            return;
+        };
+        let keep = if !self.selected(&step.id) {
+            Some("not selected")
+        } else if !live.ours {
+            Some("our field manager does not own the ApplySet's label on it")
+        } else if live.controlled {
+            Some("a controller owns it")
+        } else if !entry.uid.is_empty() && entry.uid != live.uid {
+            Some("it was deleted and made again by somebody else")
+        } else if let Some(why) = live.options.prune_protection() {
+            Some(why)
+        } else if !self.options.prune {
+            Some("pruning is off")
+        } else {
+            None
+        };
+        step.options = live.options.clone();
+        match keep {
+            Some(why) => {
+                step.action = PlanAction::Keep;
+                step.reason = why.into();
+            }
+            None => {
+                step.action = PlanAction::Prune;
+                step.reason = if live.terminating {
+                    "it is being deleted already".into()
+                } else {
+                    "Git no longer names it".into()
+                };
+            }
+        }
+    }
+}
