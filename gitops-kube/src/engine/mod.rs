@@ -14,6 +14,7 @@
 
 mod apply;
 mod applyset;
+mod cancel;
 mod concurrent;
 mod execute;
 mod hooks;
@@ -164,15 +165,17 @@ impl Engine {
             .await
     }
 
-    /// Deletes everything that the application applied, then its inventory. What is protected stays, and then the inventory does too.
+    /// Deletes everything that the application applied, waits until it is gone (by default as long as [`WaitOptions`] does), then deletes its
+    /// inventory. What is protected stays, and then the inventory does too.
     ///
     /// # Errors
-    /// As [`sync`](Self::sync); `Failed` when something could not be deleted.
+    /// As [`sync`](Self::sync). What could not be deleted, or is not gone in time, is told in the report and stays in the inventory.
     pub async fn delete(&self, set: &ApplySet, options: &EngineOptions) -> Result<Report> {
         let options = EngineOptions {
             prune: true,
             allow_empty: true,
-            wait: None,
+            // The inventory may go only when all else is gone.
+            wait: Some(options.wait.unwrap_or_default()),
             create_namespace: None,
             resources: Vec::new(),
             ..options.clone()

@@ -39,10 +39,10 @@ impl Default for RetryOptions {
     }
 }
 
-/// How health is waited for.
+/// How health is waited for, and that pruned objects are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct WaitOptions {
-    /// At most this long.
+    /// At most this long: for the health of a wave, and for the objects of one kind and wave to be gone.
     pub timeout: Duration,
     /// Give up as soon as something is degraded, instead of hoping until the timeout.
     pub fail_fast: bool,
@@ -86,7 +86,7 @@ pub struct EngineOptions {
     pub propagation: Propagation,
     /// How many requests are under way at once.
     pub concurrency: usize,
-    /// Wait for health at the end and between waves; `None` means not at all.
+    /// Wait for health at the end and between waves, and when pruning until objects are gone; `None` means not at all.
     pub wait: Option<WaitOptions>,
     /// How transient failures are met.
     pub retry: RetryOptions,

@@ -1,4 +1,4 @@
-//! Waiting until objects are healthy.
+//! Waiting until objects are healthy, or gone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::time::Duration;
@@ -98,6 +98,42 @@ impl Waiter<'_> {
         Ok(states)
     }
 
+    /// Waits until the live objects of `steps` are gone, and gives what is still there when the time is up. They are looked at once at least.
+    pub(super) async fn until_gone(
+        &self,
+        steps: &[&Step],
+        timeout: Duration,
+    ) -> Result<BTreeMap<ObjectId, Object>> {
+        let kinds: HashMap<&ObjectId, (&ApiKind, bool)> = steps
+            .iter()
+            .map(|step| (&step.id, (&step.kind, false)))
+            .collect();
+        let uids: HashMap<&ObjectId, &str> = steps
+            .iter()
+            .filter_map(|step| Some((&step.id, step.live.as_ref()?.uid.as_str())))
+            .collect();
+        let mut pending: BTreeSet<ObjectId> = steps.iter().map(|step| step.id.clone()).collect();
+        let deadline = tokio::time::Instant::now() + timeout;
+        let mut pause = FIRST_POLL;
+        loop {
+            let left: BTreeMap<ObjectId, Object> = self
+                .poll(&pending, &kinds)
+                .await?
+                .into_iter()
+                // One with another UID is somebody else's.
+                .filter(|(id, object)| {
+                    pending.contains(id) && uids.get(id).is_some_and(|uid| object.uid() == *uid)
+                })
+                .collect();
+            if left.is_empty() || tokio::time::Instant::now() >= deadline {
+                return Ok(left);
+            }
+            pending = left.into_keys().collect();
+            tokio::time::sleep_until((tokio::time::Instant::now() + pause).min(deadline)).await;
+            pause = (pause * 3 / 2).min(SLOWEST_POLL);
+        }
+    }
+
     fn tell(
         &self,
         what: &str,
@@ -175,8 +211,12 @@ impl Waiter<'_> {
             labels: Some(self.set.selector()),
             ..ListParams::default()
         };
-        let list = self.cluster.list(kind, &params).await?;
-        Ok(list.items)
+        match self.cluster.list(kind, &params).await {
+            Ok(list) => Ok(list.items),
+            // Its CRD is gone, and the objects with it.
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Vec::new()),
+            Err(error) => Err(error),
+        }
     }
 
     /// The health of `object`; of a workload that is not healthy, what its pods say.

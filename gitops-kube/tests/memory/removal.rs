@@ -1,8 +1,11 @@
 //! What the inventory keeps while objects go, or cannot be seen.
 
+use std::time::Duration;
+
 use gitops_core::ErrorKind;
 use gitops_core::application::Application;
-use gitops_core::manifest::{GroupKind, ObjectId};
+use gitops_core::backend::ResourceAction;
+use gitops_core::manifest::{GroupKind, ManifestSet, ObjectId};
 use gitops_kube::cluster::{Cluster, InMemoryCluster, ObjectKey, Patch};
 use gitops_kube::engine::{
     APPLICATION_ANNOTATION, ApplySet, EngineOptions, InventoryEntry, PlanAction, PlanOptions,
@@ -181,4 +184,100 @@ async fn a_concurrent_writers_inventory_is_never_deleted() {
     let now = engine.inventory(&set).await.unwrap();
     let theirs = ObjectId::new("", "ConfigMap", "default", "theirs");
     assert!(now.get(&theirs).is_some());
+}
+
+/// A Service whose finalizer somebody has to take off, and a ConfigMap, which is pruned after it.
+fn held() -> ManifestSet {
+    manifests([
+        json!({"apiVersion": "v1", "kind": "Service",
+            "metadata": {"name": "held", "namespace": "default", "finalizers": ["example.org/hold"]},
+            "spec": {"ports": [{"port": 80}]}}),
+        config_map("below", json!({})),
+        config_map("stays", json!({})),
+    ])
+}
+
+async fn release(cluster: &InMemoryCluster) {
+    let services = kind(cluster, "v1", "Service").await;
+    let key = ObjectKey {
+        kind: &services,
+        namespace: "default",
+        name: "held",
+    };
+    let patch = Patch::Merge(json!({"metadata": {"finalizers": null}}));
+    cluster
+        .patch(key, &patch, &as_manager("test"))
+        .await
+        .unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_gone_in_time_is_told_and_stays_in_the_inventory() {
+    let (cluster, engine, set, options) = fixture();
+    let rest = || manifests([config_map("stays", json!({}))]);
+    let id = ObjectId::new("", "Service", "default", "held");
+    engine.sync(&set, held(), &options).await.unwrap();
+
+    for _ in 0..2 {
+        let report = engine.sync(&set, rest(), &options).await.unwrap();
+        let failure = report.failure.clone().expect("a failure");
+        assert!(
+            failure.contains("after 20s") && failure.contains("finalizers example.org/hold"),
+            "{failure}"
+        );
+        assert_eq!(report.count(ResourceAction::Failed), 1);
+        assert!(engine.inventory(&set).await.unwrap().get(&id).is_some());
+        // What comes after it was not touched.
+        assert!(get(&cluster, "v1", "ConfigMap", "below").await.is_some());
+    }
+
+    // It goes while the sync waits.
+    let other = cluster.clone();
+    let releasing = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        assert!(get(&other, "v1", "ConfigMap", "below").await.is_some());
+        release(&other).await;
+    });
+    let report = engine.sync(&set, rest(), &options).await.unwrap();
+    releasing.await.unwrap();
+    assert!(report.is_success(), "{:?}", report.failure);
+    assert_eq!(report.count(ResourceAction::Pruned), 2);
+    assert!(get(&cluster, "v1", "ConfigMap", "below").await.is_none());
+    assert_eq!(engine.inventory(&set).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_a_wait_an_entry_stays_until_a_later_plan_sees_it_gone() {
+    let (cluster, engine, set, mut options) = fixture();
+    options.wait = None;
+    let rest = || manifests([config_map("stays", json!({}))]);
+    engine.sync(&set, held(), &options).await.unwrap();
+    let begun = tokio::time::Instant::now();
+    let report = engine.sync(&set, rest(), &options).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(100), "it waited");
+    assert!(report.is_success(), "{:?}", report.failure);
+    assert!(get(&cluster, "v1", "ConfigMap", "below").await.is_none());
+    let inventory = engine.inventory(&set).await.unwrap();
+    assert_eq!(inventory.len(), 2, "{inventory:?}");
+
+    release(&cluster).await;
+    let report = engine.sync(&set, rest(), &options).await.unwrap();
+    assert!(report.is_success() && report.changed == 0, "{report:?}");
+    assert_eq!(engine.inventory(&set).await.unwrap().len(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_delete_of_everything_waits_whatever_the_options_say() {
+    let (cluster, engine, set, mut options) = fixture();
+    options.wait = None;
+    engine.sync(&set, held(), &options).await.unwrap();
+    let other = cluster.clone();
+    let releasing = tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_secs(100)).await;
+        release(&other).await;
+    });
+    let report = engine.delete(&set, &options).await.unwrap();
+    releasing.await.unwrap();
+    assert!(report.is_success(), "{:?}", report.failure);
+    assert!(!engine.inventory(&set).await.unwrap().exists());
 }
