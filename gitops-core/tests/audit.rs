@@ -317,7 +317,6 @@ fn backend() -> MockBackend {
         store: Some(store),
         state: Some(MockStateReader::new()),
         history: Some(history),
-        ..MockBackend::default()
     }
 }
 
