@@ -5,6 +5,7 @@
 pub mod diff;
 pub mod digest;
 pub mod edit;
+pub mod ignore;
 pub mod mask;
 mod object;
 pub mod order;

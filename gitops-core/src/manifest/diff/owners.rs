@@ -55,6 +55,13 @@ impl Owners {
         }
     }
 
+    /// Every field that is owned as a whole, as a JSON pointer, and its manager.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.by_pointer
+            .iter()
+            .map(|(pointer, manager)| (pointer.as_str(), manager.as_str()))
+    }
+
     fn walk(
         &mut self,
         pointer: &mut String,
