@@ -7,14 +7,12 @@
 mod jq;
 mod path;
 
-use globset::{GlobBuilder, GlobMatcher};
-use serde_json::Value;
-
 use self::path::Path;
 use super::diff::Owners;
 use super::object::{Object, ObjectId};
 use crate::application::IgnoreDifference;
 use crate::error::{Error, Result};
+use globset::{GlobBuilder, GlobMatcher};
 
 /// What is ignored, ready to be asked.
 #[derive(Clone, Debug, Default)]
@@ -173,7 +171,7 @@ impl Rule {
         let paths = self.pointers.iter().cloned();
         #[cfg(feature = "jq")]
         let paths = {
-            let value = Value::Object(object.value().clone());
+            let value = serde_json::Value::Object(object.value().clone());
             let found: Vec<Path> = self
                 .expressions
                 .iter()
