@@ -7,7 +7,10 @@ use gitops_core::manifest::Object;
 use gitops_core::manifest::digest::live_digest;
 use gitops_core::{Error, ErrorKind, Result};
 
+use tokio_util::sync::CancellationToken;
+
 use super::applyset::{ApplySet, PART_OF_LABEL};
+use super::cancel::unless_cancelled;
 use super::execute::Applied;
 use super::options::EngineOptions;
 use super::owner;
@@ -23,6 +26,7 @@ pub(super) struct Applier<'a> {
     pub(super) health: &'a HealthRules,
     pub(super) set: &'a ApplySet,
     pub(super) options: &'a EngineOptions,
+    pub(super) cancel: &'a CancellationToken,
 }
 
 impl Applier<'_> {
@@ -182,6 +186,7 @@ impl Applier<'_> {
             self.cluster,
             self.key(step),
             step.live.as_ref().map(|live| live.uid.as_str()),
+            self.cancel,
         )
         .await
     }
@@ -196,10 +201,14 @@ impl Applier<'_> {
 }
 
 /// Waits until the object (with this UID) is gone.
+///
+/// # Errors
+/// `Timeout` when it takes too long, `Cancelled` when `cancel` is.
 pub(super) async fn wait_gone(
     cluster: &dyn Cluster,
     key: ObjectKey<'_>,
     uid: Option<&str>,
+    cancel: &CancellationToken,
 ) -> Result<()> {
     let gone = async {
         loop {
@@ -211,12 +220,15 @@ pub(super) async fn wait_gone(
             }
         }
     };
-    match tokio::time::timeout(GONE_TIMEOUT, gone).await {
-        Ok(result) => result,
-        Err(_) => Err(Error::timeout(format!(
-            "{key} is being deleted and still there after {GONE_TIMEOUT:?}; a finalizer may hold it"
-        ))),
-    }
+    let bounded = async {
+        match tokio::time::timeout(GONE_TIMEOUT, gone).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::timeout(format!(
+                "{key} is being deleted and still there after {GONE_TIMEOUT:?}; a finalizer may hold it"
+            ))),
+        }
+    };
+    unless_cancelled(cancel, "until an object is gone", bounded).await
 }
 
 fn foreign<'o>(live: &'o Object, set: &ApplySet) -> Option<&'o str> {

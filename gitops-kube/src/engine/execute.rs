@@ -13,6 +13,7 @@ use tracing::{debug, warn};
 
 use super::apply::Applier;
 use super::applyset::ApplySet;
+use super::cancel::unless_cancelled;
 use super::inventory::InventoryEntry;
 use super::options::EngineOptions;
 use super::plan::{Plan, PlanAction, Step};
@@ -253,6 +254,7 @@ impl Executor<'_> {
         done.sort_by_key(|(at, _)| *at);
         let mut failures = Vec::new();
         let mut members = Vec::new();
+        let mut cancelled = None;
         for (at, result) in done {
             let step = &plan.steps[at];
             let (action, message) = match result {
@@ -280,7 +282,11 @@ impl Executor<'_> {
                     (ResourceAction::Unchanged, String::new())
                 }
                 Ok(None) => (ResourceAction::Skipped, step.reason.clone()),
-                Err(error) if error.kind() == ErrorKind::Cancelled => return Err(error),
+                // What was applied beside it is recorded all the same.
+                Err(error) if error.kind() == ErrorKind::Cancelled => {
+                    cancelled = Some(error);
+                    continue;
+                }
                 Err(error) => {
                     let place = step
                         .desired
@@ -305,10 +311,10 @@ impl Executor<'_> {
                 health: None,
             });
         }
-        if failures.is_empty() {
-            Ok(members)
-        } else {
-            Err(Error::failed(summary("could not be applied", &failures)))
+        match cancelled {
+            Some(error) => Err(error),
+            None if failures.is_empty() => Ok(members),
+            None => Err(Error::failed(summary("could not be applied", &failures))),
         }
     }
 
@@ -372,8 +378,9 @@ impl Executor<'_> {
         if crds.is_empty() {
             return Ok(());
         }
-        self.waiter()
-            .wait(&plan.steps, &crds, self.options.crd_timeout, true)
+        let waiter = self.waiter();
+        let established = waiter.wait(&plan.steps, &crds, self.options.crd_timeout, true);
+        unless_cancelled(self.cancel, "for CRDs to be established", established)
             .await
             .context(|| "wait until the CRDs are established")?;
         self.cluster.invalidate();
@@ -397,15 +404,16 @@ impl Executor<'_> {
                 total: self.options.crd_timeout,
                 ..self.options.retry
             };
-            let kind = super::retry::retry(&retry, || async {
+            let served = super::retry::retry(&retry, || async {
                 self.cluster.resolve(&gvk).await.map_err(|error| {
                     let missing = error.kind() == ErrorKind::NotFound;
                     self.cluster.invalidate();
                     error.with_retryable(missing)
                 })
-            })
-            .await
-            .context(|| format!("find out about {gvk}"))?;
+            });
+            let kind = unless_cancelled(self.cancel, "for a CRD's kind to be served", served)
+                .await
+                .context(|| format!("find out about {gvk}"))?;
             for step in plan.steps.iter_mut().filter(|step| step.kind.gvk == gvk) {
                 step.kind = kind.clone();
                 step.deferred = false;
@@ -425,13 +433,9 @@ impl Executor<'_> {
         };
         let waiter = self.waiter();
         let waited = waiter.wait(&plan.steps, members, wait.timeout, wait.fail_fast);
-        let (states, result) = tokio::select! {
-            biased;
-            () = self.cancel.cancelled() => return Err(Error::cancelled("the sync was terminated while it waited for health")),
-            waited = waited => match waited {
-                Ok(states) => (states, Ok(())),
-                Err(error) => (HashMap::new(), Err(error)),
-            },
+        let (states, result) = match unless_cancelled(self.cancel, "for health", waited).await {
+            Ok(states) => (states, Ok(())),
+            Err(error) => (HashMap::new(), Err(error)),
         };
         for result in &mut report.results {
             if let Some(health) = states.get(&result.id) {
@@ -484,6 +488,7 @@ impl Executor<'_> {
             health: self.health,
             set: self.set,
             options: self.options,
+            cancel: self.cancel,
         }
     }
 

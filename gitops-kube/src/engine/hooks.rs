@@ -10,6 +10,7 @@ use gitops_core::manifest::order::{HookDeletePolicy, Phase};
 use gitops_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::apply::wait_gone;
+use super::cancel::unless_cancelled;
 use super::execute::{Executor, Report};
 use super::plan::{Plan, Step};
 use crate::cluster::{DeleteParams, ObjectKey};
@@ -82,6 +83,15 @@ async fn one(executor: &Executor<'_>, step: &Step) -> Result<()> {
         message: String::new(),
     });
     executor.applier().apply(step).await?;
+    unless_cancelled(
+        executor.cancel,
+        "for a hook to end",
+        until_ended(executor, step),
+    )
+    .await
+}
+
+async fn until_ended(executor: &Executor<'_>, step: &Step) -> Result<()> {
     let timeout = executor
         .options
         .wait
@@ -103,10 +113,7 @@ async fn one(executor: &Executor<'_>, step: &Step) -> Result<()> {
                 health.status, health.message
             )));
         }
-        tokio::select! {
-            () = executor.cancel.cancelled() => return Err(Error::cancelled("the sync was terminated while a hook ran")),
-            () = tokio::time::sleep(pause) => {}
-        }
+        tokio::time::sleep(pause).await;
         pause = (pause * 3 / 2).min(Duration::from_secs(2));
     }
 }
@@ -125,7 +132,7 @@ async fn remove(executor: &Executor<'_>, step: &Step) -> Result<()> {
         ..DeleteParams::default()
     };
     match executor.cluster.delete(key(step), &params).await {
-        Ok(()) => wait_gone(executor.cluster, key(step), None).await,
+        Ok(()) => wait_gone(executor.cluster, key(step), None, executor.cancel).await,
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
         Err(error) => Err(error),
     }
