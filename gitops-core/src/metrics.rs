@@ -11,6 +11,8 @@
 //! | `gitops_limiter_running` | gauge | `limiter` | who runs under it |
 //! | `gitops_limiter_wait_seconds` | histogram | `limiter` | how long those waited that had to |
 //! | `gitops_limiter_refused_total` | counter | `limiter`, `reason`: `queue_full`, `timeout` | who was not let through |
+//! | `gitops_backend_retries_total` | counter | `backend`, `reason`: the error's kind | tries after the first that a `RetryingBackend` made |
+//! | `gitops_circuit_open` | gauge, 0 or 1 | `backend` | whether its circuit breaker is open |
 
 // Who calls these may be behind a feature that is off.
 #![allow(dead_code)]
@@ -67,6 +69,24 @@ pub(crate) fn limiter_waited(limiter: &str, waited: Duration) {
 pub(crate) fn limiter_refused(limiter: &str, reason: &'static str) {
     record!(
         ::metrics::counter!("gitops_limiter_refused_total", "limiter" => limiter.to_owned(), "reason" => reason)
+            .increment(1)
+    );
+}
+
+/// A backend's circuit opened or closed.
+#[allow(unused_variables)]
+pub(crate) fn circuit_open(backend: &str, open: bool) {
+    record!(
+        ::metrics::gauge!("gitops_circuit_open", "backend" => backend.to_owned())
+            .set(f64::from(u8::from(open)))
+    );
+}
+
+/// A call of a backend is tried again.
+#[allow(unused_variables)]
+pub(crate) fn retried(backend: &str, reason: &'static str) {
+    record!(
+        ::metrics::counter!("gitops_backend_retries_total", "backend" => backend.to_owned(), "reason" => reason)
             .increment(1)
     );
 }

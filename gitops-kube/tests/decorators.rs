@@ -118,3 +118,18 @@ mod limited {
 
     gitops_core::backend_conformance!(make());
 }
+
+mod retrying {
+    use std::sync::Arc;
+
+    use gitops_core::Result;
+    use gitops_core::retry::{RetryOptions, RetryingBackend};
+    use gitops_core::testing::conformance::backend::Fixture;
+
+    async fn make() -> Result<Fixture> {
+        super::wrapped(|backend| Arc::new(RetryingBackend::new(backend, RetryOptions::default())))
+            .await
+    }
+
+    gitops_core::backend_conformance!(make());
+}
