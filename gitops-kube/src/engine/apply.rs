@@ -159,25 +159,28 @@ impl Applier<'_> {
             && step.live.is_some()
     }
 
+    /// Deletes what is there, if it is ours, and makes it anew.
     async fn recreate(
         &self,
         step: &Step,
         desired: &Object,
         params: &WriteParams,
     ) -> Result<Object> {
-        let Some(live) = &step.live else {
-            return Err(Error::internal(format!("{} has no live form", step.id)));
-        };
-        let delete = DeleteParams {
-            uid: Some(live.uid.clone()),
-            propagation: Some(Propagation::Background),
-            ..DeleteParams::default()
-        };
-        match self.cluster.delete(self.key(step), &delete).await {
-            Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
-            _ => {}
+        if let Some(live) = self.cluster.get(self.key(step)).await? {
+            if !self.options.adopt {
+                owner::check_deletable(&live, self.set.manager())?;
+            }
+            let delete = DeleteParams {
+                uid: Some(live.uid().to_owned()),
+                propagation: Some(Propagation::Background),
+                ..DeleteParams::default()
+            };
+            match self.cluster.delete(self.key(step), &delete).await {
+                Err(error) if error.kind() != ErrorKind::NotFound => return Err(error),
+                _ => {}
+            }
+            wait_gone(self.cluster, self.key(step), Some(live.uid()), self.cancel).await?;
         }
-        self.wait_gone(step).await?;
         self.send(step, desired, params).await
     }
 

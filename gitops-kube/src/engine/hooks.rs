@@ -6,12 +6,14 @@ use std::time::Duration;
 
 use gitops_core::application::{Health, HealthStatus};
 use gitops_core::backend::{EventKind, Propagation, ResourceAction, ResourceResult};
+use gitops_core::manifest::Object;
 use gitops_core::manifest::order::{HookDeletePolicy, Phase};
 use gitops_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::apply::wait_gone;
 use super::cancel::unless_cancelled;
 use super::execute::{Executor, Report};
+use super::owner;
 use super::plan::{Plan, Step};
 use crate::cluster::{DeleteParams, ObjectKey};
 
@@ -74,8 +76,13 @@ pub(super) async fn run(
 async fn one(executor: &Executor<'_>, step: &Step) -> Result<()> {
     let policies = &step.options.hook_delete;
     // BeforeHookCreation is the default.
-    if policies.is_empty() || policies.contains(&HookDeletePolicy::BeforeHookCreation) {
-        remove(executor, step).await?;
+    let before = policies.is_empty() || policies.contains(&HookDeletePolicy::BeforeHookCreation);
+    if let Some(live) = executor.cluster.get(key(step)).await? {
+        // Also what is to stay must be ours: an apply would join somebody else's object, and a later policy delete it.
+        owner::check_deletable(&live, executor.set.manager())?;
+        if before || live.is_terminating() {
+            delete(executor, step, &live).await?;
+        }
     }
     executor.progress.event(EventKind::Hook {
         id: step.id.clone(),
@@ -126,16 +133,35 @@ fn ended(_step: &Step, health: &Health) -> Option<Result<()>> {
     }
 }
 
+/// Deletes the hook, if it is there and is ours, and waits until it is gone.
 async fn remove(executor: &Executor<'_>, step: &Step) -> Result<()> {
+    let Some(live) = executor.cluster.get(key(step)).await? else {
+        return Ok(());
+    };
+    owner::check_deletable(&live, executor.set.manager())?;
+    delete(executor, step, &live).await
+}
+
+async fn delete(executor: &Executor<'_>, step: &Step, live: &Object) -> Result<()> {
     let params = DeleteParams {
+        uid: Some(live.uid().to_owned()),
         propagation: Some(Propagation::Background),
         ..DeleteParams::default()
     };
-    match executor.cluster.delete(key(step), &params).await {
-        Ok(()) => wait_gone(executor.cluster, key(step), None, executor.cancel).await,
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-        Err(error) => Err(error),
+    if !live.is_terminating() {
+        match executor.cluster.delete(key(step), &params).await {
+            Ok(()) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(()),
+            Err(error) => return Err(error),
+        }
     }
+    wait_gone(
+        executor.cluster,
+        key(step),
+        Some(live.uid()),
+        executor.cancel,
+    )
+    .await
 }
 
 fn key(step: &Step) -> ObjectKey<'_> {

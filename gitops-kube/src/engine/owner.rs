@@ -1,6 +1,7 @@
 //! Who owns what on a live object, by its `managedFields` and owner references.
 
 use gitops_core::manifest::Object;
+use gitops_core::{Error, Result};
 use serde_json::Value;
 
 /// Whether `manager` owns label `key`.
@@ -31,6 +32,35 @@ pub(super) fn only_manager(object: &Object, manager: &str) -> bool {
         .iter()
         .filter(|entry| entry.get("subresource").is_none())
         .all(|entry| entry.get("manager").and_then(Value::as_str) == Some(manager))
+}
+
+/// Whether `manager` owns any field of the object, its subresources left out.
+pub(super) fn manages(object: &Object, manager: &str) -> bool {
+    managers(object).any(|one| one == manager)
+}
+
+/// Refuses to delete an object that `manager` never wrote.
+///
+/// # Errors
+/// `Conflict`, naming who did write it.
+pub(super) fn check_deletable(object: &Object, manager: &str) -> Result<()> {
+    if manages(object, manager) {
+        return Ok(());
+    }
+    let other = managers(object)
+        .next()
+        .unwrap_or("an unknown field manager");
+    Err(Error::conflict(format!(
+        "{} is there already and is not ours to delete: it belongs to field manager {other:?}",
+        object.id()
+    )))
+}
+
+fn managers(object: &Object) -> impl Iterator<Item = &str> {
+    managed_fields(object)
+        .iter()
+        .filter(|entry| entry.get("subresource").is_none())
+        .filter_map(|entry| entry.get("manager")?.as_str())
 }
 
 /// Whether a controller owns the object.

@@ -5,6 +5,7 @@ mod api;
 mod cancel;
 mod engine;
 mod faults;
+mod ours;
 mod ownership;
 mod removal;
 mod workloads;
