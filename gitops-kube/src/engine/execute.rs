@@ -6,7 +6,7 @@ use futures::FutureExt;
 use gitops_core::application::{Health, HealthStatus};
 use gitops_core::backend::{EventKind, ResourceAction, ResourceResult};
 use gitops_core::manifest::order::{Phase, kind_rank};
-use gitops_core::manifest::{Object, ObjectId};
+use gitops_core::manifest::{GroupVersionKind, Object, ObjectId};
 use gitops_core::{Error, ErrorKind, Result, ResultExt};
 use tokio_util::sync::CancellationToken;
 use tracing::{debug, warn};
@@ -21,7 +21,7 @@ use super::progress::Progress;
 use super::prune;
 use super::wait::Waiter;
 use super::{concurrent, hooks};
-use crate::cluster::{Cluster, WriteParams};
+use crate::cluster::{ApiKind, Cluster, WriteParams};
 use crate::health::HealthRules;
 
 /// What came of a plan.
@@ -207,12 +207,18 @@ impl Executor<'_> {
                 of,
                 objects: stage.steps.len(),
             });
-            self.resolve_deferred(plan, stage).await?;
-            // Also those of waves in between, which have no other object.
-            if index == 0 || stages[index - 1].wave != stage.wave {
-                hooks::run(self, plan, Phase::Sync, hooked..=stage.wave, report).await?;
+            // Also those of waves in between, which have no other object. Namespaces and CRDs come before the hooks of their wave.
+            if hooked < stage.wave {
+                let earlier = hooked..=stage.wave - 1;
+                hooks::run(self, plan, Phase::Sync, earlier, report).await?;
+                hooked = stage.wave;
+            }
+            if hooked == stage.wave && !stage.is_ground {
+                let own = hooked..=stage.wave;
+                hooks::run(self, plan, Phase::Sync, own, report).await?;
                 hooked = stage.wave.saturating_add(1);
             }
+            self.resolve_deferred(plan, stage).await?;
             let applied = self.stage(plan, stage, report).await?;
             if stage.is_crds {
                 self.establish(plan, stage).await?;
@@ -399,19 +405,8 @@ impl Executor<'_> {
                 continue;
             }
             let gvk = plan.steps[at].kind.gvk.clone();
-            // The discovery document follows the CRD's condition by a moment.
-            let retry = super::options::RetryOptions {
-                total: self.options.crd_timeout,
-                ..self.options.retry
-            };
-            let served = super::retry::retry(&retry, || async {
-                self.cluster.resolve(&gvk).await.map_err(|error| {
-                    let missing = error.kind() == ErrorKind::NotFound;
-                    self.cluster.invalidate();
-                    error.with_retryable(missing)
-                })
-            });
-            let kind = unless_cancelled(self.cancel, "for a CRD's kind to be served", served)
+            let kind = self
+                .until_served(&gvk)
                 .await
                 .context(|| format!("find out about {gvk}"))?;
             for step in plan.steps.iter_mut().filter(|step| step.kind.gvk == gvk) {
@@ -420,6 +415,22 @@ impl Executor<'_> {
             }
         }
         Ok(())
+    }
+
+    /// The kind, once the server serves it: the discovery document follows the CRD's condition by a moment.
+    pub(super) async fn until_served(&self, gvk: &GroupVersionKind) -> Result<ApiKind> {
+        let retry = super::options::RetryOptions {
+            total: self.options.crd_timeout,
+            ..self.options.retry
+        };
+        let served = super::retry::retry(&retry, || async {
+            self.cluster.resolve(gvk).await.map_err(|error| {
+                let missing = error.kind() == ErrorKind::NotFound;
+                self.cluster.invalidate();
+                error.with_retryable(missing)
+            })
+        });
+        unless_cancelled(self.cancel, "for a CRD's kind to be served", served).await
     }
 
     async fn wait(
@@ -512,6 +523,8 @@ async fn validate_one(applier: &Applier<'_>, step: &Step) -> Option<String> {
 struct Stage {
     wave: i64,
     is_crds: bool,
+    /// Namespaces or CRDs: what others stand on.
+    is_ground: bool,
     steps: Vec<usize>,
 }
 
@@ -529,6 +542,10 @@ fn stages(steps: &[Step]) -> Vec<Stage> {
             _ => stages.push(Stage {
                 wave: step.options.wave,
                 is_crds: step.id.kind == "CustomResourceDefinition",
+                is_ground: matches!(
+                    step.id.kind.as_str(),
+                    "CustomResourceDefinition" | "Namespace"
+                ),
                 steps: vec![at],
             }),
         }

@@ -1,13 +1,14 @@
 //! Hooks: objects that run at a point of a sync, as Argo CD defines them (argo-cd 3.2, `docs/user-guide/sync-waves.md` and
 //! gitops-engine's `pkg/sync/hook`).
 
+use std::borrow::Cow;
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use gitops_core::application::{Health, HealthStatus};
 use gitops_core::backend::{EventKind, Propagation, ResourceAction, ResourceResult};
-use gitops_core::manifest::Object;
 use gitops_core::manifest::order::{HookDeletePolicy, Phase};
+use gitops_core::manifest::{GroupVersionKind, Object};
 use gitops_core::{Error, ErrorKind, Result, ResultExt};
 
 use super::apply::wait_gone;
@@ -40,7 +41,14 @@ pub(super) async fn run(
     hooks.sort_by_key(|step| step.options.wave);
     for step in hooks {
         executor.check_cancelled()?;
-        let result = one(executor, step).await;
+        let (step, result) = match served(executor, step, phase).await {
+            Ok(step) => {
+                let result = one(executor, &step).await;
+                (step, result)
+            }
+            Err(error) => (Cow::Borrowed(step), Err(error)),
+        };
+        let step = &*step;
         let (phase_name, message) = match &result {
             Ok(()) => ("Succeeded", String::new()),
             Err(error) => ("Failed", error.to_string()),
@@ -55,8 +63,11 @@ pub(super) async fn run(
             Ok(()) => policies.contains(&HookDeletePolicy::HookSucceeded),
             Err(_) => policies.contains(&HookDeletePolicy::HookFailed),
         };
-        if delete {
-            remove(executor, step).await?;
+        if delete
+            && let Err(error) = remove(executor, step).await
+            && result.is_ok()
+        {
+            return Err(error);
         }
         report.results.push(ResourceResult {
             id: step.id.clone(),
@@ -71,6 +82,80 @@ pub(super) async fn run(
         result.context(|| format!("{phase:?} hook {}", step.id))?;
     }
     Ok(())
+}
+
+/// The hook with its kind as it is served now: its CRD may have come with the same manifests, in an earlier phase or wave.
+async fn served<'s>(
+    executor: &Executor<'_>,
+    step: &'s Step,
+    phase: Phase,
+) -> Result<Cow<'s, Step>> {
+    if !step.deferred {
+        return Ok(Cow::Borrowed(step));
+    }
+    let gvk = &step.kind.gvk;
+    let kind = if phase == Phase::SyncFail {
+        // Whether its CRD was applied before the sync failed is anybody's guess: nothing to wait for.
+        executor.cluster.invalidate();
+        executor.cluster.resolve(gvk).await
+    } else {
+        executor.until_served(gvk).await
+    };
+    Ok(Cow::Owned(Step {
+        kind: kind.context(|| format!("find out about {gvk}"))?,
+        deferred: false,
+        ..step.clone()
+    }))
+}
+
+/// Refuses hooks whose kind cannot be served in time: their CRD, of the same manifests, is applied only later.
+///
+/// # Errors
+/// `InvalidInput`, naming the hook.
+pub(super) fn check_kinds(hooks: &[Step], steps: &[Step]) -> Result<()> {
+    for hook in hooks.iter().filter(|hook| hook.deferred) {
+        let declares = |crd: &&Step| {
+            crd.desired
+                .as_ref()
+                .is_some_and(|crd| declares(crd, &hook.kind.gvk))
+        };
+        let by_hooks = hooks.iter().filter(declares).flat_map(|crd| {
+            let phases = crd.options.hooks.iter();
+            phases.map(|phase| (*phase, crd.options.wave))
+        });
+        let by_steps = steps.iter().filter(declares);
+        let by_steps = by_steps.map(|crd| (Phase::Sync, crd.options.wave));
+        // In one wave CRDs come first.
+        let Some(first) = by_hooks.chain(by_steps).min() else {
+            continue;
+        };
+        let early = hook.options.hooks.iter().find(|phase| {
+            matches!(phase, Phase::PreSync | Phase::Sync | Phase::PostSync)
+                && (**phase, hook.options.wave) < first
+        });
+        if let Some(phase) = early {
+            let place = hook
+                .desired
+                .as_ref()
+                .and_then(Object::origin)
+                .map(|origin| format!("{origin}: "))
+                .unwrap_or_default();
+            return Err(Error::invalid(format!(
+                "{place}{phase:?} hook {} (wave {}) comes before the CRD of its kind, which is applied in phase {:?} (wave {}): make the CRD an earlier hook, or the hook a later one",
+                hook.id, hook.options.wave, first.0, first.1
+            )));
+        }
+    }
+    Ok(())
+}
+
+fn declares(crd: &Object, kind: &GroupVersionKind) -> bool {
+    let is = |pointer: &str, text: &str| {
+        crd.pointer(pointer).and_then(|value| value.as_str()) == Some(text)
+    };
+    crd.kind() == "CustomResourceDefinition"
+        && is("/spec/group", &kind.group)
+        && is("/spec/names/kind", &kind.kind)
 }
 
 async fn one(executor: &Executor<'_>, step: &Step) -> Result<()> {

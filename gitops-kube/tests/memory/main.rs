@@ -5,6 +5,7 @@ mod api;
 mod cancel;
 mod engine;
 mod faults;
+mod hooks;
 mod ours;
 mod ownership;
 mod removal;

@@ -9,6 +9,7 @@ use tracing::debug;
 use super::{Plan, PlanAction, PlanOptions, Step};
 use crate::cluster::Cluster;
 use crate::engine::applyset::ApplySet;
+use crate::engine::hooks;
 use crate::engine::inventory::Inventory;
 use crate::engine::options::{EngineOptions, Verify};
 use crate::health::HealthRules;
@@ -29,6 +30,10 @@ impl Planner<'_> {
             self.resolve(manifests),
             Inventory::read(self.cluster, self.set)
         )?;
+        // A selective sync runs no hooks.
+        if self.options.resources.is_empty() {
+            hooks::check_kinds(&hooks, &steps)?;
+        }
         let all_gone = steps.is_empty() && !inventory.is_empty();
         if all_gone && self.options.prune && !self.options.allow_empty {
             return Err(Error::invalid(format!(
