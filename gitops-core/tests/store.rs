@@ -15,6 +15,7 @@ mod memory {
 
 mod directory {
     use std::sync::Arc;
+    use std::time::{Duration, Instant};
 
     use async_trait::async_trait;
     use gitops_core::application::{AppRef, Application, ApplicationStatus, Source};
@@ -22,6 +23,7 @@ mod directory {
         ApplicationStore, DeleteOptions, ListOptions, PutMode, PutOutcome, Stored,
     };
     use gitops_core::store::{DirectoryStore, StatusStore};
+    use gitops_core::testing::conformance::store::{Damage, Part};
     use gitops_core::{ErrorKind, Result};
 
     /// A store whose directory goes with it; every call is made by another instance, as another process would.
@@ -69,7 +71,25 @@ mod directory {
         Ok(Arc::new(Temporary(tempfile::tempdir().unwrap())))
     }
 
-    gitops_core::store_conformance!(make());
+    #[async_trait]
+    impl Damage for Temporary {
+        async fn damage(&self, app: &AppRef, part: Part) -> Result<()> {
+            let folder = match part {
+                Part::Application => "apps/_",
+                Part::Status => "apps/_/.status",
+            };
+            let file = self
+                .0
+                .path()
+                .join(folder)
+                .join(format!("{}.yaml", app.name));
+            assert!(file.exists());
+            std::fs::write(file, "name: [").unwrap();
+            Ok(())
+        }
+    }
+
+    gitops_core::store_conformance!(make(), damage);
 
     #[tokio::test]
     async fn people_may_edit_files_and_one_bad_file_hides_no_other() {
@@ -92,7 +112,21 @@ mod directory {
         );
         std::fs::write(folder.join("b.yaml"), "name: [").unwrap();
         std::fs::write(folder.join("c.yaml"), "name: other\n").unwrap();
-        let listed = store.list(&ListOptions::default()).await.unwrap();
+        std::fs::write(folder.join("not a name.yaml"), "name: not a name\n").unwrap();
+        std::fs::write(folder.join(".#a.yaml"), "an editor's").unwrap();
+        let error = store.list(&ListOptions::default()).await.unwrap_err();
+        for named in [
+            "b.yaml:1",
+            "c.yaml holds application other",
+            "not a name cannot",
+        ] {
+            assert!(error.to_string().contains(named), "{error}");
+        }
+        let readable = ListOptions {
+            readable_only: true,
+            ..ListOptions::default()
+        };
+        let listed = store.list(&readable).await.unwrap();
         assert_eq!(listed.len(), 1);
         let error = store.get(&"b".into()).await.unwrap_err();
         assert!(error.to_string().contains("b.yaml:1"), "{error}");
@@ -125,7 +159,50 @@ mod directory {
             .unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
         assert!(store.suspend(&"b".into()).await.is_err());
+        let forget = DeleteOptions {
+            cascade: false,
+            ..DeleteOptions::default()
+        };
+        let error = store.delete(&"b".into(), &forget).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Integrity, "{error}");
         assert_eq!(std::fs::read(folder.join("b.yaml")).unwrap(), before);
+    }
+
+    #[tokio::test]
+    async fn a_lock_that_is_not_given_back_is_waited_for_only_so_long() {
+        let dir = tempfile::tempdir().unwrap();
+        let wait = Duration::from_millis(200);
+        let store = DirectoryStore::open(dir.path()).unwrap().lock_timeout(wait);
+        let lock = std::fs::File::create(dir.path().join(".lock")).unwrap();
+        lock.lock().unwrap();
+        let started = Instant::now();
+        let app = Application::new("a");
+        let error = store.put(&app, PutMode::Create).await.unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
+        assert!(error.to_string().contains(".lock"), "{error}");
+        assert!(started.elapsed() >= wait && started.elapsed() < 50 * wait);
+        // Readers wait for nobody.
+        assert!(
+            store
+                .list(&ListOptions::default())
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        // Who gave up does not write later.
+        let patient = store.clone().lock_timeout(Duration::from_secs(60));
+        let given_up = tokio::time::timeout(wait, patient.put(&app, PutMode::Create)).await;
+        assert!(given_up.is_err());
+        drop(lock);
+        tokio::time::sleep(wait).await;
+        assert!(
+            store
+                .list(&ListOptions::default())
+                .await
+                .unwrap()
+                .is_empty()
+        );
+        store.put(&app, PutMode::Create).await.unwrap();
     }
 
     /// The directory that a child process of these tests is to write to.

@@ -47,6 +47,8 @@ pub struct ListOptions {
     pub selector: Selector,
     /// With their status.
     pub with_status: bool,
+    /// Leave out (and log) what cannot be read, where otherwise the list fails: for callers to whom one damaged record must not hide the others.
+    pub readable_only: bool,
 }
 
 /// How dependents are deleted (Kubernetes' propagation policy).
@@ -84,7 +86,8 @@ impl Default for DeleteOptions {
 /// # Contract
 /// - What `put` accepted, `get` gives back equal, from this and every other client of the same store.
 /// - `put` and `delete` are atomic: seen whole or not at all.
-/// - `list` is ordered by namespace and name.
+/// - `list` is ordered by namespace and name, and whole: what matches and cannot be read makes it fail, unless the caller asks for what can be read.
+/// - A record that was damaged can be replaced (`put` with [`PutMode::Upsert`]) and deleted.
 /// - `delete` with `cascade` returns when the deletion is on its way and certain to go on; without it, nothing deployed is touched.
 /// - `suspend` and `resume` are idempotent.
 #[async_trait]
@@ -92,19 +95,19 @@ pub trait ApplicationStore: Send + Sync {
     /// Stores `app`.
     ///
     /// # Errors
-    /// `AlreadyExists`, `Conflict` as `mode` says; `InvalidInput` for an application that the store cannot keep.
+    /// `AlreadyExists`, `Conflict` as `mode` says, also where a record stands that cannot be read; `InvalidInput` for an application that the store cannot keep.
     async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome>;
 
     /// The application.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Integrity` when its record or its status cannot be read.
     async fn get(&self, app: &AppRef) -> Result<Stored>;
 
     /// The applications that match.
     ///
     /// # Errors
-    /// Whatever reading meets; one unreadable record does not hide the others (it is logged and left out).
+    /// Whatever reading meets; `Integrity`, naming each record that may be meant and cannot be read, unless [`readable_only`](ListOptions::readable_only).
     async fn list(&self, options: &ListOptions) -> Result<Vec<Stored>>;
 
     /// Deletes the application.
@@ -116,12 +119,12 @@ pub trait ApplicationStore: Send + Sync {
     /// Nothing is synced by itself until it is resumed.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Integrity` when its record cannot be read.
     async fn suspend(&self, app: &AppRef) -> Result<()>;
 
     /// Ends a suspension.
     ///
     /// # Errors
-    /// `NotFound`.
+    /// `NotFound`; `Integrity` when its record cannot be read.
     async fn resume(&self, app: &AppRef) -> Result<()>;
 }

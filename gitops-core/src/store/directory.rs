@@ -1,17 +1,21 @@
 //! Applications in a directory.
 
-use std::fs::{self, File};
+use std::fs::{self, File, TryLockError};
 use std::io::{self, Write as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::{StatusStore, decide_put, not_found, refuse_cascade, version};
+use super::{
+    Listing, StatusStore, decide_put, decide_put_over_unreadable, not_found, refuse_cascade,
+    version,
+};
 use crate::application::{AppRef, Application, ApplicationStatus};
 use crate::backend::{ApplicationStore, DeleteOptions, ListOptions, PutMode, PutOutcome, Stored};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::yaml;
 
 /// The folder of applications without a namespace; no namespace can have this name.
@@ -20,15 +24,19 @@ const NO_NAMESPACE: &str = "_";
 const STATUSES: &str = ".status";
 /// File systems keep names of 255 bytes, and `.yaml` is five of them.
 const MAX_NAME: usize = 250;
+const LOCK_TIMEOUT: Duration = Duration::from_secs(30);
+/// Between two looks at a lock that somebody else holds.
+const LONGEST_PAUSE: Duration = Duration::from_millis(20);
 
 /// Keeps applications as YAML files: `DIR/NAMESPACE/NAME.yaml` (`_` without a namespace), and their statuses in `DIR/NAMESPACE/.status/NAME.yaml`.
 ///
-/// Files may be read and edited by people. Each is replaced as a whole and flushed before the old one goes, so that a reader never sees half of one and a crash
-/// loses none. Writers, also of other processes on the same machine, take turns by a lock on `DIR/.lock`; not every network file system keeps such locks.
+/// Files may be read and edited by people; one that cannot be read afterwards can be replaced and deleted, but never one that holds another application. Each is replaced as a whole and flushed before the old one goes, so that a reader never sees half of one and a crash
+/// loses none. Writers, also of other processes on the same machine, take turns by a lock on `DIR/.lock`, for which they wait [only so long](Self::lock_timeout); not every network file system keeps such locks.
 /// A writer that was killed leaves at most a file `.new-…`, which nothing reads. Dropping a future does not stop a write that has begun: it is done or not, never half.
 #[derive(Clone, Debug)]
 pub struct DirectoryStore {
     dir: PathBuf,
+    lock_timeout: Duration,
 }
 
 impl DirectoryStore {
@@ -39,7 +47,17 @@ impl DirectoryStore {
     pub fn open(dir: impl Into<PathBuf>) -> Result<Self> {
         let dir = dir.into();
         make_folder(&dir).map_err(|error| failed("make", &dir, error))?;
-        Ok(Self { dir })
+        Ok(Self {
+            dir,
+            lock_timeout: LOCK_TIMEOUT,
+        })
+    }
+
+    /// How long a write waits for other writers, 30 s unless set; then it is `Timeout`.
+    #[must_use]
+    pub fn lock_timeout(mut self, timeout: Duration) -> Self {
+        self.lock_timeout = timeout;
+        self
     }
 
     fn place(&self, app: &AppRef) -> Result<Place> {
@@ -61,31 +79,53 @@ impl DirectoryStore {
         T: Send + 'static,
         F: FnOnce(&Self) -> Result<T> + Send + 'static,
     {
-        let store = self.clone();
-        let work = move || {
-            // Held until the work is done.
-            let _lock = if exclusive { Some(store.lock()?) } else { None };
-            work(&store)
+        let lock = if exclusive {
+            Some(self.lock().await?)
+        } else {
+            None
         };
-        tokio::task::spawn_blocking(work)
-            .await
-            .map_err(|error| Error::internal("the store's work was aborted").with_source(error))?
+        let store = self.clone();
+        off_thread(move || {
+            // Held until the work is done.
+            let _lock = lock;
+            work(&store)
+        })
+        .await
     }
 
-    fn lock(&self) -> Result<File> {
+    /// Waits for its turn. Who drops the future gives its place up.
+    async fn lock(&self) -> Result<File> {
         let path = self.dir.join(".lock");
-        let lock = File::options()
-            .create(true)
-            .write(true)
-            .truncate(false)
-            .open(&path);
-        lock.and_then(|file| file.lock().map(|()| file))
-            .map_err(|error| failed("lock", &path, error))
+        let (started, mut pause) = (Instant::now(), Duration::ZERO);
+        loop {
+            let place = path.clone();
+            // Slept off the async threads too: a runtime need not have timers.
+            let lock = off_thread(move || {
+                std::thread::sleep(pause);
+                try_lock(&place)
+            });
+            if let Some(lock) = lock.await? {
+                return Ok(lock);
+            }
+            let left = self.lock_timeout.saturating_sub(started.elapsed());
+            if left.is_zero() {
+                return Err(Error::timeout(format!(
+                    "{} was locked by another writer for {:?}",
+                    path.display(),
+                    self.lock_timeout
+                )));
+            }
+            pause = (2 * pause)
+                .clamp(Duration::from_millis(1), LONGEST_PAUSE)
+                .min(left);
+        }
     }
 
     fn update(&self, app: &AppRef, change: impl FnOnce(&mut Application)) -> Result<()> {
         let place = self.place(app)?;
-        let mut stored = read_app(&place.app, app)?.ok_or_else(|| not_found(app))?;
+        let mut stored = find(&place.app, app)?
+            .app()?
+            .ok_or_else(|| not_found(app))?;
         let before = stored.clone();
         change(&mut stored);
         if stored == before {
@@ -96,7 +136,7 @@ impl DirectoryStore {
 
     fn load(&self, app: &AppRef, with_status: bool) -> Result<Option<Stored>> {
         let place = self.place(app)?;
-        let Some(stored) = read_app(&place.app, app)? else {
+        let Some(stored) = find(&place.app, app)?.app()? else {
             return Ok(None);
         };
         let status = if with_status {
@@ -118,7 +158,10 @@ impl DirectoryStore {
                 continue;
             }
             for file in entries(&self.dir.join(&namespace))? {
-                if let Some(name) = file.strip_suffix(".yaml") {
+                if let Some(name) = file
+                    .strip_suffix(".yaml")
+                    .filter(|_| !file.starts_with('.'))
+                {
                     let namespace = if namespace == NO_NAMESPACE {
                         ""
                     } else {
@@ -133,6 +176,28 @@ impl DirectoryStore {
     }
 }
 
+async fn off_thread<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T> + Send + 'static,
+) -> Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(|error| Error::internal("the store's work was aborted").with_source(error))?
+}
+
+fn try_lock(path: &Path) -> Result<Option<File>> {
+    let file = File::options()
+        .create(true)
+        .write(true)
+        .truncate(false)
+        .open(path)
+        .map_err(|error| failed("lock", path, error))?;
+    match file.try_lock() {
+        Ok(()) => Ok(Some(file)),
+        Err(TryLockError::WouldBlock) => Ok(None),
+        Err(TryLockError::Error(error)) => Err(failed("lock", path, error)),
+    }
+}
+
 struct Place {
     app: PathBuf,
     status: PathBuf,
@@ -144,8 +209,10 @@ impl ApplicationStore for DirectoryStore {
         let app = app.clone();
         self.run(true, move |store| {
             let place = store.place(&app.app_ref())?;
-            let stored = read_app(&place.app, &app.app_ref())?;
-            let outcome = decide_put(stored.as_ref(), &app, &mode)?;
+            let outcome = match find(&place.app, &app.app_ref())? {
+                Found::Damaged(error) => decide_put_over_unreadable(&app, &mode, error)?,
+                found => decide_put(found.app()?.as_ref(), &app, &mode)?,
+            };
             if outcome.changed {
                 write(&place.app, &app)?;
             }
@@ -165,16 +232,19 @@ impl ApplicationStore for DirectoryStore {
     async fn list(&self, options: &ListOptions) -> Result<Vec<Stored>> {
         let options = options.clone();
         self.run(false, move |store| {
-            let mut found = Vec::new();
+            let mut listing = Listing::new(&options);
             for app in store.names()? {
-                match store.load(&app, options.with_status) {
-                    Ok(Some(stored)) if options.selector.matches(&stored.app) => found.push(stored),
-                    // Deleted since the directory was read, or not asked for.
-                    Ok(_) => {}
-                    Err(error) => tracing::warn!(%app, %error, "an application cannot be read and is left out"),
+                match store.load(&app, options.with_status).transpose() {
+                    Some(Err(error)) if error.kind() == ErrorKind::InvalidInput => {
+                        let named = format!("{app} cannot be the name of an application");
+                        listing.add(Some(&app), Err(Error::integrity(named).with_source(error)))?;
+                    }
+                    Some(record) => listing.add(Some(&app), record)?,
+                    // Deleted since the directory was read.
+                    None => {}
                 }
             }
-            Ok(found)
+            listing.finish()
         })
         .await
     }
@@ -183,8 +253,10 @@ impl ApplicationStore for DirectoryStore {
         let (app, cascade) = (app.clone(), options.cascade);
         self.run(true, move |store| {
             let place = store.place(&app)?;
-            if !place.app.exists() {
-                return Err(not_found(&app));
+            match find(&place.app, &app)? {
+                Found::Nothing => return Err(not_found(&app)),
+                Found::Other(error) => return Err(error),
+                Found::App(_) | Found::Damaged(_) => {}
             }
             if cascade {
                 return Err(refuse_cascade(&app));
@@ -255,23 +327,44 @@ fn read<T: DeserializeOwned>(path: &Path) -> Result<Option<T>> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(failed("read", path, error)),
     };
-    let value = yaml::parse_value(&path.display().to_string(), &bytes)?;
+    // The file is at fault, not who asks for it.
+    let value = yaml::parse_value(&path.display().to_string(), &bytes)
+        .map_err(|error| Error::integrity(error.to_string()).with_source(error))?;
     serde_json::from_value(value).map(Some).map_err(|error| {
         Error::integrity(format!("{} is not what a store writes", path.display()))
             .with_source(error)
     })
 }
 
-/// Reads an application, and never another one: a file may be moved by hand, and some file systems take `a` and `A` for one name.
-fn read_app(path: &Path, app: &AppRef) -> Result<Option<Application>> {
-    let stored: Option<Application> = read(path)?;
-    match stored {
-        Some(stored) if stored.app_ref() != *app => Err(Error::integrity(format!(
-            "{} holds application {}",
-            path.display(),
-            stored.app_ref()
+/// What stands in an application's place.
+enum Found {
+    Nothing,
+    App(Box<Application>),
+    /// Nobody can read it.
+    Damaged(Error),
+    /// Another application, which must not be lost: a file may be moved by hand, and some file systems take `a` and `A` for one name.
+    Other(Error),
+}
+
+impl Found {
+    fn app(self) -> Result<Option<Application>> {
+        match self {
+            Self::Nothing => Ok(None),
+            Self::App(app) => Ok(Some(*app)),
+            Self::Damaged(error) | Self::Other(error) => Err(error),
+        }
+    }
+}
+
+fn find(path: &Path, app: &AppRef) -> Result<Found> {
+    match read::<Application>(path) {
+        Ok(None) => Ok(Found::Nothing),
+        Ok(Some(stored)) if stored.app_ref() != *app => Ok(Found::Other(Error::integrity(
+            format!("{} holds application {}", path.display(), stored.app_ref()),
         ))),
-        stored => Ok(stored),
+        Ok(Some(stored)) => Ok(Found::App(Box::new(stored))),
+        Err(error) if error.kind() == ErrorKind::Integrity => Ok(Found::Damaged(error)),
+        Err(error) => Err(error),
     }
 }
 
@@ -347,9 +440,8 @@ fn entries(folder: &Path) -> Result<Vec<String>> {
     };
     for entry in listed {
         let entry = entry.map_err(|error| failed("list", folder, error))?;
-        if let Ok(name) = entry.file_name().into_string() {
-            names.push(name);
-        }
+        // What is no UTF-8 is no name of an application either, and is told as one that cannot be.
+        names.push(entry.file_name().to_string_lossy().into_owned());
     }
     Ok(names)
 }

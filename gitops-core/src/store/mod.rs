@@ -1,6 +1,7 @@
 //! Where applications are kept: in memory, or in a directory. (`gitops-kube` keeps them in the cluster.)
 
 mod directory;
+mod listing;
 mod memory;
 
 use std::sync::Arc;
@@ -8,6 +9,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::directory::DirectoryStore;
+pub use self::listing::Listing;
 pub use self::memory::MemoryStore;
 use crate::application::{AppRef, Application, ApplicationStatus};
 use crate::backend::{PutMode, PutOutcome};
@@ -20,12 +22,13 @@ use crate::manifest::digest::value_digest;
 /// - What `put_status` accepted, `status` gives back equal, from this and every other client of the same store.
 /// - The last writer wins: one backend owns an application's status at a time.
 /// - Deleting an application deletes its status.
+/// - A status that was damaged can be replaced.
 #[async_trait]
 pub trait StatusStore: Send + Sync {
     /// The status as last kept; `None` when there is none.
     ///
     /// # Errors
-    /// Whatever reading meets.
+    /// Whatever reading meets; `Integrity` when it cannot be read.
     async fn status(&self, app: &AppRef) -> Result<Option<ApplicationStatus>>;
 
     /// Keeps a status.
@@ -93,6 +96,37 @@ pub fn decide_put(
         )));
     }
     Ok(outcome(false, true))
+}
+
+/// What [`ApplicationStore::put`](crate::backend::ApplicationStore::put) has to do where a record stands that cannot be read, as `unreadable` says: only an
+/// [`Upsert`](PutMode::Upsert) replaces it, since nobody can say what would be lost.
+///
+/// # Errors
+/// `AlreadyExists` for a creation and `Conflict` for an update, with `unreadable` as the source.
+pub fn decide_put_over_unreadable(
+    app: &Application,
+    mode: &PutMode,
+    unreadable: Error,
+) -> Result<PutOutcome> {
+    let name = app.app_ref();
+    match mode {
+        PutMode::Create => Err(Error::already_exists(format!(
+            "application {name} exists and cannot be read"
+        ))
+        .with_source(unreadable)),
+        PutMode::Update(_) => Err(Error::conflict(format!(
+            "application {name} was changed to what cannot be read"
+        ))
+        .with_source(unreadable)),
+        PutMode::Upsert => {
+            tracing::warn!(app = %name, error = %unreadable, "an application that cannot be read is replaced");
+            Ok(PutOutcome {
+                created: false,
+                changed: true,
+                version: version(app),
+            })
+        }
+    }
 }
 
 /// A version made of the application's content: equal for equal applications only, whoever keeps them.

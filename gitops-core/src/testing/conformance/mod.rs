@@ -46,8 +46,18 @@ fn refused<T: Debug>(result: Result<T>, kind: ErrorKind) -> Result<()> {
 }
 
 /// Makes a test of every case of [`store`]: `store_conformance!(make())`, where `make()` is a future that gives a `Result<Arc<S>, _>` of an empty store.
+///
+/// A store whose records somebody else can spoil implements [`Damage`](store::Damage) in its tests: `store_conformance!(make(), damage)` makes the
+/// cases about those too.
 #[macro_export]
 macro_rules! store_conformance {
+    ($make:expr, damage) => {
+        $crate::store_conformance!($make);
+        $crate::store_conformance!(@ $make;
+            a_list_says_what_it_cannot_read, what_cannot_be_read_can_be_replaced, what_cannot_be_read_can_be_deleted,
+            a_status_that_cannot_be_read_is_an_error_until_it_is_replaced
+        );
+    };
     ($make:expr) => {
         $crate::store_conformance!(@ $make;
             what_is_put_is_got, create_takes_the_same_again_and_nothing_else, upsert_replaces, an_update_needs_the_version_that_is_there, an_update_of_nothing_is_not_found,

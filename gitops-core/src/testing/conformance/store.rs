@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use serde_json::json;
 
 use super::{check, equal, refused};
@@ -137,7 +138,7 @@ pub async fn lists_are_ordered_and_selected<S: Store>(store: Arc<S>) -> Result<(
     };
     let options = ListOptions {
         selector,
-        with_status: true,
+        ..ListOptions::default()
     };
     equal(names(store.list(&options).await?), ["a/one", "b/one"])
 }
@@ -292,6 +293,129 @@ pub async fn odd_names_are_kept_or_refused<S: Store>(store: Arc<S>) -> Result<()
         }
     }
     equal(store.list(&ListOptions::default()).await?.len(), 0)
+}
+
+/// What [`Damage`] is done to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Part {
+    /// The application's record.
+    Application,
+    /// Its status.
+    Status,
+}
+
+/// A store whose records can be damaged from outside, as by a careless hand or a failing disk: for the second part of the suite.
+#[async_trait]
+pub trait Damage {
+    /// Makes `part` of what is stored of `app`, which is there, unreadable.
+    ///
+    /// # Errors
+    /// Whatever doing so meets.
+    async fn damage(&self, app: &AppRef, part: Part) -> Result<()>;
+}
+
+async fn damaged<S: Store + Damage>(store: &S, part: Part) -> Result<()> {
+    for name in ["good", "broken"] {
+        store.put(&app(name), PutMode::Create).await?;
+        store.put_status(&AppRef::new(name), &status()).await?;
+    }
+    store.damage(&AppRef::new("broken"), part).await
+}
+
+fn only(name: &str) -> ListOptions {
+    ListOptions {
+        selector: Selector::one(AppRef::new(name)),
+        ..ListOptions::default()
+    }
+}
+
+/// What cannot be read is never left out silently: `list` fails and names it, unless the caller asks for what can be read or means another.
+pub async fn a_list_says_what_it_cannot_read<S: Store + Damage>(store: Arc<S>) -> Result<()> {
+    damaged(&*store, Part::Application).await?;
+    refused(
+        store.get(&AppRef::new("broken")).await,
+        ErrorKind::Integrity,
+    )?;
+    refused(store.list(&only("broken")).await, ErrorKind::Integrity)?;
+    match store.list(&ListOptions::default()).await {
+        Err(error) if error.kind() == ErrorKind::Integrity => {
+            check(error.to_string().contains("broken"), || error.to_string())?
+        }
+        answer => return Err(Error::failed(format!("it was not refused: {answer:?}"))),
+    }
+    equal(store.list(&only("good")).await?.len(), 1)?;
+    let readable = ListOptions {
+        readable_only: true,
+        ..ListOptions::default()
+    };
+    let names: Vec<_> = store.list(&readable).await?;
+    let names: Vec<_> = names.into_iter().map(|stored| stored.app.name).collect();
+    equal(names, ["good"])
+}
+
+/// A damaged record can be replaced, by who means to: `Upsert`.
+pub async fn what_cannot_be_read_can_be_replaced<S: Store + Damage>(store: Arc<S>) -> Result<()> {
+    damaged(&*store, Part::Application).await?;
+    let name = AppRef::new("broken");
+    refused(store.suspend(&name).await, ErrorKind::Integrity)?;
+    refused(
+        store.put(&app("broken"), PutMode::Create).await,
+        ErrorKind::AlreadyExists,
+    )?;
+    let version = crate::store::version(&app("broken"));
+    refused(
+        store.put(&app("broken"), PutMode::Update(version)).await,
+        ErrorKind::Conflict,
+    )?;
+    refused(store.get(&name).await, ErrorKind::Integrity)?;
+    let outcome = store.put(&app("broken"), PutMode::Upsert).await?;
+    check(!outcome.created && outcome.changed, || {
+        format!("{outcome:?}")
+    })?;
+    let stored = store.get(&name).await?;
+    equal(
+        (stored.app, stored.version),
+        (app("broken"), outcome.version),
+    )?;
+    // It was not damaged.
+    equal(stored.status, Some(status()))?;
+    equal(store.list(&ListOptions::default()).await?.len(), 2)
+}
+
+/// A damaged record can be deleted, and goes whole.
+pub async fn what_cannot_be_read_can_be_deleted<S: Store + Damage>(store: Arc<S>) -> Result<()> {
+    damaged(&*store, Part::Application).await?;
+    let name = AppRef::new("broken");
+    store.delete(&name, &forget()).await?;
+    refused(store.get(&name).await, ErrorKind::NotFound)?;
+    equal(store.list(&ListOptions::default()).await?.len(), 1)?;
+    store.put(&app("broken"), PutMode::Create).await?;
+    equal(store.status(&name).await?, None)
+}
+
+/// A damaged status is an error where it is asked for, and nowhere else, until it is replaced.
+pub async fn a_status_that_cannot_be_read_is_an_error_until_it_is_replaced<S: Store + Damage>(
+    store: Arc<S>,
+) -> Result<()> {
+    damaged(&*store, Part::Status).await?;
+    let name = AppRef::new("broken");
+    refused(store.status(&name).await, ErrorKind::Integrity)?;
+    refused(store.get(&name).await, ErrorKind::Integrity)?;
+    let with_status = ListOptions {
+        with_status: true,
+        ..ListOptions::default()
+    };
+    refused(store.list(&with_status).await, ErrorKind::Integrity)?;
+    equal(store.list(&ListOptions::default()).await?.len(), 2)?;
+    store.suspend(&name).await?;
+    refused(store.status(&name).await, ErrorKind::Integrity)?;
+    store.put_status(&name, &status()).await?;
+    let stored = store.get(&name).await?;
+    equal(
+        (stored.app.suspended, stored.status),
+        (true, Some(status())),
+    )?;
+    equal(store.list(&with_status).await?.len(), 2)
 }
 
 /// Of many that create one name with different specifications, one wins.
