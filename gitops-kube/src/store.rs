@@ -1,19 +1,29 @@
 //! Applications kept in the cluster, in ConfigMaps.
 
+#[cfg(any(test, feature = "testing"))]
+mod damage;
+mod packed;
+
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use backon::{ExponentialBuilder, Retryable as _};
 use gitops_core::application::{AppRef, Application, ApplicationStatus};
 use gitops_core::backend::{
     ApplicationStore, DeleteOptions, ListOptions, PutMode, PutOutcome, Stored,
 };
 use gitops_core::manifest::Object;
-use gitops_core::store::{StatusStore, decide_put, not_found, refuse_cascade, version};
+use gitops_core::store::{
+    Listing, StatusStore, decide_put, decide_put_over_unreadable, not_found, refuse_cascade,
+    version,
+};
 use gitops_core::{Error, ErrorKind, Result};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use sha2::{Digest as _, Sha256};
 
 use crate::cluster::{ApiKind, Cluster, DeleteParams, ListParams, ObjectKey, WriteParams};
@@ -23,18 +33,26 @@ pub const APPLICATION_LABEL: &str = "gitops-rs.dev/application";
 /// The application's reference, for people: the ConfigMap's own name is a hash.
 const REFERENCE_ANNOTATION: &str = "gitops-rs.dev/application";
 const MANAGER: &str = "gitops-store";
-/// The keys in a ConfigMap's data.
+/// The keys in a ConfigMap's data; a status is either in the one or, packed, in the other.
 const APPLICATION: &str = "application";
 const STATUS: &str = "status";
-/// The API server takes 1 MiB for all of a ConfigMap's data.
+const PACKED_STATUS: &str = "status.json.gz";
+/// The API server takes 1 MiB for all of a ConfigMap's data, text and decoded binary data together (`pkg/apis/core/validation`, `ValidateConfigMap`).
 const MAX_BYTES: usize = 1024 * 1024;
-/// How often a write is tried when others write the same application.
-const TRIES: usize = 20;
+/// A status that takes more is packed.
+const PACK_ABOVE: usize = 128 * 1024;
+/// So many ConfigMaps are asked for at once.
+const PAGE: u32 = 500;
 
 /// Keeps applications and their statuses in ConfigMaps of one namespace, one for each application.
 ///
-/// Writes are conditional on the ConfigMap's resource version and tried again, so that several processes may share a store. Needed rights: get, list, create,
-/// update and delete of ConfigMaps in the namespace. Who may read them reads what applications hold: do not put secrets into Helm parameters or plugin variables.
+/// Writes are conditional on the ConfigMap's resource version and tried again, with growing random pauses for up to half a minute, so that several processes may
+/// share a store. Needed rights: get, list, create, update and delete of ConfigMaps in the namespace.
+///
+/// A ConfigMap holds 1 MiB. An application is kept as JSON that people can read and has to fit; its status is packed with gzip when it is large, which makes room for a
+/// status of tens of thousands of resources. What does not fit then is `InvalidInput`, and nothing is cut off.
+///
+/// Who may read them reads what applications hold: do not put secrets into Helm parameters or plugin variables.
 #[derive(Clone)]
 pub struct ConfigMapStore {
     cluster: Arc<dyn Cluster>,
@@ -49,12 +67,8 @@ impl fmt::Debug for ConfigMapStore {
     }
 }
 
-/// A ConfigMap of the store, read.
-struct Record {
-    object: Object,
-    app: Application,
-    status: Option<ApplicationStatus>,
-}
+/// A ConfigMap of the store. What it holds is read when it is needed, so that one part that cannot be read does not stand in the way of the others.
+struct Record(Object);
 
 impl ConfigMapStore {
     /// A store in `namespace`, which has to be there.
@@ -73,71 +87,77 @@ impl ConfigMapStore {
             namespace: &self.namespace,
             name: &name,
         };
-        self.cluster.get(key).await?.map(Record::of).transpose()
+        Ok(self.cluster.get(key).await?.map(Record))
     }
 
     /// Reads, changes and writes a record until nobody else wrote in between. `change` gives the record's new content, or nothing when it stays.
-    async fn change<T, F>(&self, app: &AppRef, mut change: F) -> Result<T>
+    async fn change<T, F>(&self, app: &AppRef, change: F) -> Result<T>
     where
-        F: FnMut(Option<&Record>) -> Result<(T, Option<Content>)>,
+        F: Fn(Option<&Record>) -> Result<(T, Option<Content>)>,
     {
+        let pauses = ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(Duration::from_millis(5))
+            .with_max_delay(Duration::from_secs(1))
+            .with_total_delay(Some(Duration::from_secs(30)))
+            .without_max_times();
+        let result = (|| self.change_once(app, &change))
+            .retry(pauses)
+            .when(|failure: &Failure| matches!(failure, Failure::Lost(_)))
+            .await;
+        result.map_err(|failure| match failure {
+            Failure::Lost(error) => Error::conflict(format!(
+                "application {app} is written by others all the time"
+            ))
+            .with_source(error),
+            Failure::Final(error) => error,
+        })
+    }
+
+    async fn change_once<T, F>(&self, app: &AppRef, change: &F) -> Result<T, Failure>
+    where
+        F: Fn(Option<&Record>) -> Result<(T, Option<Content>)>,
+    {
+        let record = self.read(app).await?;
+        let (answer, content) = change(record.as_ref())?;
+        let Some(content) = content else {
+            return Ok(answer);
+        };
+        let object = self.object(app, content, record.as_ref())?;
         let kind = ApiKind::config_map();
         let params = WriteParams {
             field_manager: MANAGER.into(),
             ..WriteParams::default()
         };
-        let mut last = None;
-        for _ in 0..TRIES {
-            let record = self.read(app).await?;
-            let (answer, content) = change(record.as_ref())?;
-            let Some(content) = content else {
-                return Ok(answer);
-            };
-            let version = record
-                .as_ref()
-                .map(|record| record.object.resource_version());
-            let object = self.object(app, content, record.as_ref())?;
-            let written = match version {
-                Some(_) => self.cluster.replace(&kind, &object, &params).await,
-                None => self.cluster.create(&kind, &object, &params).await,
-            };
-            match written {
-                Ok(_) => return Ok(answer),
-                // Somebody else wrote, created or deleted it since it was read.
-                Err(error)
-                    if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) =>
-                {
-                    last = Some(error)
-                }
-                Err(error) if version.is_some() && error.kind() == ErrorKind::NotFound => {
-                    last = Some(error)
-                }
-                Err(error) => return Err(error),
-            }
+        let written = match record {
+            Some(_) => self.cluster.replace(&kind, &object, &params).await,
+            None => self.cluster.create(&kind, &object, &params).await,
+        };
+        match written {
+            Ok(_) => Ok(answer),
+            // Somebody else wrote, created or deleted it since it was read.
+            Err(error) => Err(match error.kind() {
+                ErrorKind::Conflict | ErrorKind::AlreadyExists => Failure::Lost(error),
+                ErrorKind::NotFound if record.is_some() => Failure::Lost(error),
+                _ => Failure::Final(error),
+            }),
         }
-        let error = Error::conflict(format!(
-            "application {app} is written by others all the time"
-        ));
-        Err(match last {
-            Some(last) => error.with_source(last),
-            None => error,
-        })
     }
 
     fn object(&self, app: &AppRef, content: Content, stored: Option<&Record>) -> Result<Object> {
-        let size: usize = content.0.values().map(String::len).sum();
+        let size = content.size();
         if size > MAX_BYTES {
             return Err(Error::invalid(format!(
                 "application {app} with its status takes {size} bytes; a ConfigMap holds {MAX_BYTES}"
             )));
         }
-        if let Some(record) = stored {
+        if let Some(Record(object)) = stored {
             // What others put there (labels, owners, finalizers) stays.
-            let mut object = record.object.clone();
+            let mut object = object.clone();
             object.metadata_mut().remove("managedFields");
             object.set_label(APPLICATION_LABEL, "true");
             object.set_annotation(REFERENCE_ANNOTATION, app.to_string());
-            object.value_mut().insert("data".into(), json!(content.0));
+            content.write(object.value_mut());
             return Ok(object);
         }
         let value = json!({
@@ -149,92 +169,184 @@ impl ConfigMapStore {
                 "labels": {APPLICATION_LABEL: "true"},
                 "annotations": {REFERENCE_ANNOTATION: app.to_string()},
             },
-            "data": content.0,
         });
-        Object::new(value, None)
+        let mut object = Object::new(value, None)?;
+        content.write(object.value_mut());
+        Ok(object)
     }
 
     async fn set_suspended(&self, app: &AppRef, suspended: bool) -> Result<()> {
         self.change(app, |record| {
             let record = record.ok_or_else(|| not_found(app))?;
-            if record.app.suspended == suspended {
+            let app = record.app()?;
+            if app.suspended == suspended {
                 return Ok(((), None));
             }
-            let changed = Application {
-                suspended,
-                ..record.app.clone()
-            };
-            Ok(((), Some(Content::new(&changed, record.status.as_ref())?)))
+            let changed = Application { suspended, ..app };
+            Ok(((), Some(Content::new(&changed, Some(record))?)))
         })
         .await
     }
 }
 
+/// Why a change was not made.
+enum Failure {
+    /// Somebody else was faster.
+    Lost(Error),
+    Final(Error),
+}
+
+impl From<Error> for Failure {
+    fn from(error: Error) -> Self {
+        Self::Final(error)
+    }
+}
+
 /// What a ConfigMap's data holds.
-struct Content(BTreeMap<&'static str, String>);
+struct Content {
+    application: String,
+    status: Option<Text>,
+}
+
+/// A text as it is kept.
+enum Text {
+    Plain(String),
+    /// In base64, as ConfigMaps have it.
+    Packed(String),
+}
 
 impl Content {
-    fn new(app: &Application, status: Option<&ApplicationStatus>) -> Result<Self> {
-        let text = |value: serde_json::Result<String>| {
-            value.map_err(|error| Error::internal("a record has no JSON form").with_source(error))
-        };
-        let mut data = BTreeMap::from([(APPLICATION, text(serde_json::to_string(app))?)]);
-        if let Some(status) = status {
-            data.insert(STATUS, text(serde_json::to_string(status))?);
+    /// An application, with the status that its record has, whether or not that can be read.
+    fn new(app: &Application, record: Option<&Record>) -> Result<Self> {
+        Self {
+            application: text(app)?,
+            status: record.and_then(Record::status_text),
         }
-        Ok(Self(data))
+        .fitted()
     }
+
+    /// The application of a record, whether or not that can be read, with a new status.
+    fn with_status(record: &Record, status: &ApplicationStatus) -> Result<Self> {
+        Self {
+            application: record
+                .text("data", APPLICATION)
+                .unwrap_or_default()
+                .to_owned(),
+            status: Some(Text::Plain(text(status)?)),
+        }
+        .fitted()
+    }
+
+    /// Packed where that is called for.
+    fn fitted(mut self) -> Result<Self> {
+        let size = self.size();
+        if let Some(Text::Plain(plain)) = &self.status
+            && (plain.len() > PACK_ABOVE || size > MAX_BYTES)
+        {
+            self.status = Some(Text::Packed(packed::pack(plain)?));
+        }
+        Ok(self)
+    }
+
+    /// As the API server counts.
+    fn size(&self) -> usize {
+        let status = match &self.status {
+            None => 0,
+            Some(Text::Plain(plain)) => plain.len(),
+            Some(Text::Packed(packed)) => packed::decoded_len(packed),
+        };
+        self.application.len() + status
+    }
+
+    fn write(self, object: &mut Map<String, Value>) {
+        let mut data = BTreeMap::from([(APPLICATION, self.application)]);
+        object.remove("binaryData");
+        match self.status {
+            None => {}
+            Some(Text::Plain(plain)) => drop(data.insert(STATUS, plain)),
+            Some(Text::Packed(packed)) => {
+                object.insert("binaryData".into(), json!({ PACKED_STATUS: packed }));
+            }
+        }
+        object.insert("data".into(), json!(data));
+    }
+}
+
+fn text<T: Serialize>(record: &T) -> Result<String> {
+    serde_json::to_string(record)
+        .map_err(|error| Error::internal("a record has no JSON form").with_source(error))
 }
 
 impl Record {
-    fn of(object: Object) -> Result<Self> {
-        let app: Application = part(&object, APPLICATION)?.ok_or_else(|| {
-            Error::integrity(format!(
-                "ConfigMap {}/{} holds no application",
-                object.namespace(),
-                object.name()
-            ))
-        })?;
-        if object_name(&app.app_ref()) != object.name() {
-            return Err(Error::integrity(format!(
-                "ConfigMap {}/{} holds application {}, which belongs elsewhere",
-                object.namespace(),
-                object.name(),
-                app.app_ref()
+    fn app(&self) -> Result<Application> {
+        let Some(text) = self.text("data", APPLICATION) else {
+            return Err(self.unreadable("holds no application"));
+        };
+        let app: Application = self.parse(APPLICATION, text)?;
+        if object_name(&app.app_ref()) != self.0.name() {
+            let reference = app.app_ref();
+            return Err(self.unreadable(format_args!(
+                "holds application {reference}, which belongs elsewhere"
             )));
         }
-        let status = part(&object, STATUS)?;
-        Ok(Self {
-            object,
-            app,
-            status,
+        Ok(app)
+    }
+
+    fn status(&self) -> Result<Option<ApplicationStatus>> {
+        match self.status_text() {
+            None => Ok(None),
+            Some(Text::Plain(plain)) => self.parse(STATUS, &plain).map(Some),
+            Some(Text::Packed(packed)) => {
+                let plain = packed::unpack(&packed).map_err(|error| {
+                    self.unreadable("holds a status that cannot be unpacked")
+                        .with_source(error)
+                })?;
+                self.parse(STATUS, &plain).map(Some)
+            }
+        }
+    }
+
+    fn status_text(&self) -> Option<Text> {
+        let packed = self.text("binaryData", PACKED_STATUS);
+        packed
+            .map(|text| Text::Packed(text.to_owned()))
+            .or_else(|| Some(Text::Plain(self.text("data", STATUS)?.to_owned())))
+    }
+
+    fn text(&self, field: &str, key: &str) -> Option<&str> {
+        self.0.value().get(field)?.get(key)?.as_str()
+    }
+
+    fn parse<T: DeserializeOwned>(&self, what: &str, text: &str) -> Result<T> {
+        serde_json::from_str(text).map_err(|error| {
+            self.unreadable(format_args!("holds a text that is no {what}"))
+                .with_source(error)
         })
     }
 
-    fn stored(self, with_status: bool) -> Stored {
-        Stored {
-            version: version(&self.app),
-            app: self.app,
-            status: self.status.filter(|_| with_status),
-        }
+    fn unreadable(&self, what: impl fmt::Display) -> Error {
+        let (namespace, name) = (self.0.namespace(), self.0.name());
+        let of = match self.reference() {
+            Some(app) => format!(" of application {app}"),
+            None => String::new(),
+        };
+        Error::integrity(format!("ConfigMap {namespace}/{name}{of} {what}"))
     }
-}
 
-fn part<T: DeserializeOwned>(object: &Object, key: &str) -> Result<Option<T>> {
-    let Some(text) = object
-        .pointer(&format!("/data/{key}"))
-        .and_then(Value::as_str)
-    else {
-        return Ok(None);
-    };
-    serde_json::from_str(text).map(Some).map_err(|error| {
-        Error::integrity(format!(
-            "the {key} in ConfigMap {}/{} cannot be read",
-            object.namespace(),
-            object.name()
-        ))
-        .with_source(error)
-    })
+    /// The application that this is the ConfigMap of, told by its annotation.
+    fn reference(&self) -> Option<AppRef> {
+        let app = AppRef::from(self.0.annotation(REFERENCE_ANNOTATION)?);
+        (object_name(&app) == self.0.name()).then_some(app)
+    }
+
+    fn stored(&self, with_status: bool) -> Result<Stored> {
+        let app = self.app()?;
+        Ok(Stored {
+            version: version(&app),
+            app,
+            status: if with_status { self.status()? } else { None },
+        })
+    }
 }
 
 /// References may be longer than names, and hold what names may not.
@@ -251,11 +363,14 @@ fn object_name(app: &AppRef) -> String {
 impl ApplicationStore for ConfigMapStore {
     async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome> {
         self.change(&app.app_ref(), |record| {
-            let outcome = decide_put(record.map(|record| &record.app), app, &mode)?;
-            let status = record.and_then(|record| record.status.as_ref());
+            let stored = record.map(Record::app).transpose();
+            let outcome = match stored {
+                Err(error) => decide_put_over_unreadable(app, &mode, error)?,
+                Ok(stored) => decide_put(stored.as_ref(), app, &mode)?,
+            };
             let content = outcome
                 .changed
-                .then(|| Content::new(app, status))
+                .then(|| Content::new(app, record))
                 .transpose()?;
             Ok((outcome, content))
         })
@@ -264,38 +379,46 @@ impl ApplicationStore for ConfigMapStore {
 
     async fn get(&self, app: &AppRef) -> Result<Stored> {
         let record = self.read(app).await?.ok_or_else(|| not_found(app))?;
-        Ok(record.stored(true))
+        record.stored(true)
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Vec<Stored>> {
-        let mut params = ListParams {
+        let first = ListParams {
             namespace: Some(self.namespace.clone()),
             labels: Some(format!("{APPLICATION_LABEL}=true")),
-            limit: Some(500),
+            limit: Some(PAGE),
             ..ListParams::default()
         };
-        let mut found = Vec::new();
+        let mut params = first.clone();
+        let mut listing = Listing::new(options);
         loop {
-            let page = self.cluster.list(&ApiKind::config_map(), &params).await?;
-            for object in page.items {
-                let name = object.name().to_owned();
-                match Record::of(object) {
-                    Ok(record) if options.selector.matches(&record.app) => {
-                        found.push(record.stored(options.with_status))
-                    }
-                    Ok(_) => {}
-                    Err(error) => {
-                        tracing::warn!(config_map = %name, %error, "an application cannot be read and is left out")
-                    }
+            let page = match self.cluster.list(&ApiKind::config_map(), &params).await {
+                Err(error)
+                    if error.kind() == ErrorKind::Conflict && params.continue_token.is_some() =>
+                {
+                    // The token is too old (410 Gone). What cannot be read in time page by page is read at once, as client-go's pager does.
+                    tracing::debug!(%error, "the list of applications is begun again");
+                    listing = Listing::new(options);
+                    params = ListParams {
+                        limit: None,
+                        ..first.clone()
+                    };
+                    continue;
                 }
+                page => page?,
+            };
+            for object in page.items {
+                let record = Record(object);
+                listing.add(
+                    record.reference().as_ref(),
+                    record.stored(options.with_status),
+                )?;
             }
             params.continue_token = page.continue_token;
             if params.continue_token.is_none() {
-                break;
+                return listing.finish();
             }
         }
-        found.sort_by_key(|stored| stored.app.app_ref());
-        Ok(found)
     }
 
     async fn delete(&self, app: &AppRef, options: &DeleteOptions) -> Result<()> {
@@ -307,10 +430,10 @@ impl ApplicationStore for ConfigMapStore {
         let key = ObjectKey {
             kind: &kind,
             namespace: &self.namespace,
-            name: record.object.name(),
+            name: record.0.name(),
         };
         let params = DeleteParams {
-            uid: Some(record.object.uid().to_owned()),
+            uid: Some(record.0.uid().to_owned()),
             ..DeleteParams::default()
         };
         match self.cluster.delete(key, &params).await {
@@ -331,16 +454,22 @@ impl ApplicationStore for ConfigMapStore {
 #[async_trait]
 impl StatusStore for ConfigMapStore {
     async fn status(&self, app: &AppRef) -> Result<Option<ApplicationStatus>> {
-        Ok(self.read(app).await?.and_then(|record| record.status))
+        match self.read(app).await? {
+            Some(record) => record.status(),
+            None => Ok(None),
+        }
     }
 
     async fn put_status(&self, app: &AppRef, status: &ApplicationStatus) -> Result<()> {
         self.change(app, |record| {
             let record = record.ok_or_else(|| not_found(app))?;
-            if record.status.as_ref() == Some(status) {
+            if record
+                .status()
+                .is_ok_and(|stored| stored.as_ref() == Some(status))
+            {
                 return Ok(((), None));
             }
-            Ok(((), Some(Content::new(&record.app, Some(status))?)))
+            Ok(((), Some(Content::with_status(record, status)?)))
         })
         .await
     }

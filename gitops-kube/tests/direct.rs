@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 use async_trait::async_trait;
+use futures::StreamExt as _;
 use gitops_core::Result;
 use gitops_core::application::*;
 use gitops_core::backend::*;
@@ -214,4 +215,37 @@ async fn an_application_does_not_leave_its_objects_behind() {
     b.put(&own, PutMode::Create).await.unwrap();
     let moved = own.in_namespace("stage");
     b.put(&moved, PutMode::Upsert).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_told_to_who_watches_and_stops_no_sync() {
+    let dir = tempfile::tempdir().unwrap();
+    let backend = DirectBackend::new(
+        Engine::new(Arc::new(InMemoryCluster::new())),
+        Arc::new(Fake(vec![("one", vec![cm("one")])])),
+        Arc::new(gitops_core::store::DirectoryStore::open(dir.path()).unwrap()),
+        DirectOptions::default(),
+    );
+    for name in ["broken", "good"] {
+        backend
+            .put(&app(name, "one"), PutMode::Create)
+            .await
+            .unwrap();
+    }
+    std::fs::write(dir.path().join("_/broken.yaml"), "name: [").unwrap();
+    let listed = ApplicationStore::list(&backend, &ListOptions::default()).await;
+    let error = listed.unwrap_err();
+    assert!(error.to_string().contains("broken.yaml"), "{error}");
+    let mut events = backend.watch(Selector::all());
+    let told = events.next().await.unwrap().unwrap_err();
+    assert!(told.to_string().contains("broken.yaml"), "{told}");
+    match events.next().await.unwrap().unwrap() {
+        StatusEvent::Status { app, .. } => assert_eq!(app.name, "good"),
+        event => panic!("{event:?}"),
+    }
+    let outcome = backend
+        .sync_and_wait(&"good".into(), &SyncOptions::default())
+        .await
+        .unwrap();
+    assert!(outcome.phase == OperationPhase::Succeeded, "{outcome:?}");
 }

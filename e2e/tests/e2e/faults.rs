@@ -23,7 +23,7 @@ fn config_maps(names: &[&str]) -> ManifestSet {
 }
 
 /// A client of the real server that answers some requests itself: a healthy server cannot be asked to be overloaded.
-fn faulty<F>(client: kube::Client, fault: F) -> kube::Client
+pub(crate) fn faulty<F>(client: kube::Client, fault: F) -> kube::Client
 where
     F: Fn(&Request<Body>) -> Option<(StatusCode, Option<u32>)> + Clone + Send + Sync + 'static,
 {

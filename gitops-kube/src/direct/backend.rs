@@ -219,7 +219,12 @@ impl DirectBackend {
     /// its destination's namespace.
     async fn check_set(&self, app: &Application, set: &ApplySet) -> Result<()> {
         let app_ref = app.app_ref();
-        let all = self.inner.store.list(&ListOptions::default()).await?;
+        // One damaged record must not stop all syncs; who shares a set with it is told by the set's parent.
+        let options = ListOptions {
+            readable_only: true,
+            ..ListOptions::default()
+        };
+        let all = self.inner.store.list(&options).await?;
         let other = all.iter().map(|stored| &stored.app).find(|other| {
             other.app_ref() != app_ref
                 && ApplySet::of(other).is_ok_and(|other| other.id() == set.id())

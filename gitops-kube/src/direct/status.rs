@@ -316,11 +316,20 @@ async fn tell_current(
     known: &mut BTreeSet<AppRef>,
     listener: &Listener,
 ) -> Option<()> {
-    let options = ListOptions {
+    let mut options = ListOptions {
         selector: selector.clone(),
-        with_status: false,
+        ..ListOptions::default()
     };
-    match backend.inner.store.list(&options).await {
+    let listed = match backend.inner.store.list(&options).await {
+        Err(error) if error.kind() == ErrorKind::Integrity => {
+            // The listener is told of what cannot be read, and then of all that can.
+            listener.send(Err(error)).await.ok()?;
+            options.readable_only = true;
+            backend.inner.store.list(&options).await
+        }
+        listed => listed,
+    };
+    match listed {
         Ok(all) => {
             for stored in all {
                 let app = stored.app.app_ref();
