@@ -34,6 +34,8 @@ pub struct Report {
     pub failure: Option<String>,
     /// Writes that changed something in the cluster, the inventory's left out.
     pub changed: usize,
+    /// It was cancelled: what is not among the results was not begun. [`failure`](Self::failure) says so too.
+    pub cancelled: bool,
 }
 
 impl Report {
@@ -70,7 +72,7 @@ pub(super) struct Applied {
 
 impl Executor<'_> {
     /// # Errors
-    /// When the inventory cannot be read or written; what happens to single objects is told in the report.
+    /// When nothing was begun, since the inventory could not be written; all else is told in the report.
     pub(super) async fn run(&self, mut plan: Plan) -> Result<Report> {
         let mut report = Report::default();
         self.progress.event(EventKind::Planned {
@@ -80,18 +82,24 @@ impl Executor<'_> {
             unchanged: plan.count(PlanAction::Unchanged),
         });
         self.prepare(&mut plan).await?;
-        let outcome = self.phases(&mut plan, &mut report).await;
-        if let Err(error) = outcome {
-            if error.kind() == ErrorKind::Cancelled {
-                self.save(&mut plan).await?;
-                return Err(error);
-            }
+        if let Err(error) = self.phases(&mut plan, &mut report).await {
+            report.cancelled = error.kind() == ErrorKind::Cancelled;
             report.failure = Some(error.to_string());
-            if let Err(error) = self.hooks(&plan, Phase::SyncFail, &mut report).await {
+            if !report.cancelled
+                && let Err(error) = self.hooks(&plan, Phase::SyncFail, &mut report).await
+            {
                 warn!(%error, "a SyncFail hook failed");
+                report.cancelled = error.kind() == ErrorKind::Cancelled;
             }
         }
-        self.save(&mut plan).await?;
+        // What was done stays told, also when it cannot be recorded; the next sync finds out by looking.
+        if let Err(error) = self.save(&mut plan).await {
+            let unsaved = format!("the inventory could not be written: {error}");
+            report.failure = Some(match report.failure {
+                Some(failure) => format!("{failure}; and {unsaved}"),
+                None => unsaved,
+            });
+        }
         Ok(report)
     }
 
@@ -259,8 +267,8 @@ impl Executor<'_> {
         let mut done = concurrent::run(self.options.concurrency, work).await;
         done.sort_by_key(|(at, _)| *at);
         let mut failures = Vec::new();
-        let mut members = Vec::new();
         let mut cancelled = None;
+        let mut members = Vec::new();
         for (at, result) in done {
             let step = &plan.steps[at];
             let (action, message) = match result {
@@ -288,7 +296,7 @@ impl Executor<'_> {
                     (ResourceAction::Unchanged, String::new())
                 }
                 Ok(None) => (ResourceAction::Skipped, step.reason.clone()),
-                // What was applied beside it is recorded all the same.
+                // It was not begun, or is not known to have ended; others of the stage were and did.
                 Err(error) if error.kind() == ErrorKind::Cancelled => {
                     cancelled = Some(error);
                     continue;
@@ -318,7 +326,8 @@ impl Executor<'_> {
             });
         }
         match cancelled {
-            Some(error) => Err(error),
+            Some(error) if failures.is_empty() => Err(error),
+            Some(error) => Err(error.context(summary("could not be applied", &failures))),
             None if failures.is_empty() => Ok(members),
             None => Err(Error::failed(summary("could not be applied", &failures))),
         }

@@ -117,11 +117,12 @@ impl Engine {
         .await
     }
 
-    /// Carries a plan out. Cancelling `cancel` stops between two requests, records what was done, and answers `Cancelled`; dropping the
-    /// future stops at once: the next sync finds out what was done.
+    /// Carries a plan out. Cancelling `cancel` stops between two requests, records what was done, and answers with what was done, as
+    /// [`cancelled`](Report::cancelled); dropping the future stops at once: the next sync finds out what was done.
     ///
     /// # Errors
-    /// When the inventory cannot be read or written, and `Cancelled`. What happens to single objects is told in the report.
+    /// When nothing was begun, since the namespace could not be made or the inventory not be written. All that happens later is told in the
+    /// report, first what failed and then, if so, that the inventory could not be written.
     pub async fn execute(
         &self,
         set: &ApplySet,

@@ -7,6 +7,7 @@ mod engine;
 mod faults;
 mod hooks;
 mod ours;
+mod outcome;
 mod ownership;
 mod removal;
 mod workloads;
