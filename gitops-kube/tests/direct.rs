@@ -8,7 +8,7 @@ use gitops_core::application::*;
 use gitops_core::backend::*;
 use gitops_core::manifest::{ManifestSet, Object};
 use gitops_core::store::MemoryStore;
-use gitops_kube::cluster::{Cluster, InMemoryCluster, ObjectKey, WriteParams};
+use gitops_kube::cluster::{Cluster, Fault, FaultAnswer, InMemoryCluster, ObjectKey, WriteParams};
 use gitops_kube::direct::{DirectBackend, DirectOptions, Rendered, Sources};
 use gitops_kube::engine::Engine;
 use serde_json::{Value, json};
@@ -248,4 +248,20 @@ async fn a_damaged_record_is_told_to_who_watches_and_stops_no_sync() {
         .await
         .unwrap();
     assert!(outcome.phase == OperationPhase::Succeeded, "{outcome:?}");
+}
+
+#[tokio::test]
+async fn terminating_ends_the_planning_of_a_cluster_that_hangs() {
+    let (c, b) = backend(vec![("one", vec![cm("one")])]);
+    b.put(&app("one", "one"), PutMode::Create).await.unwrap();
+    c.fail_next(Fault::new(FaultAnswer::Hang).always());
+    let one = AppRef::new("one");
+    let operation = b.sync(&one, &SyncOptions::default()).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    b.terminate(&operation).await.unwrap();
+    let outcome = tokio::time::timeout(Duration::from_secs(5), b.wait(&operation))
+        .await
+        .expect("a prompt end")
+        .unwrap();
+    assert!(outcome.message.contains("terminated"), "{outcome:?}");
 }

@@ -202,18 +202,21 @@ async fn once(
     );
     let set = ApplySet::of(app)?;
     let engine_options = engine_options(inner, app, options)?;
-    let plan = inner
-        .engine
-        .plan(
-            &set,
-            rendered.manifests,
-            &engine_options,
-            PlanOptions {
-                look_up: options.dry_run,
-                ..PlanOptions::default()
-            },
-        )
-        .await?;
+    let planning = inner.engine.plan(
+        &set,
+        rendered.manifests,
+        &engine_options,
+        PlanOptions {
+            look_up: options.dry_run,
+            ..PlanOptions::default()
+        },
+    );
+    // Planning only reads.
+    let plan = tokio::select! {
+        biased;
+        () = state.cancel.cancelled() => return Err(Error::cancelled("the sync was terminated")),
+        plan = planning => plan?,
+    };
     if options.dry_run {
         return Ok(status::report_of(&plan));
     }

@@ -55,6 +55,8 @@ impl Report {
 
 pub(super) struct Executor<'a> {
     pub(super) cluster: &'a dyn Cluster,
+    /// The same cluster, for recording what was done: that goes on when the sync is cancelled.
+    pub(super) recorder: &'a dyn Cluster,
     pub(super) health: &'a HealthRules,
     pub(super) set: &'a ApplySet,
     pub(super) options: &'a EngineOptions,
@@ -75,6 +77,11 @@ impl Executor<'_> {
     /// When nothing was begun, since the inventory could not be written; all else is told in the report.
     pub(super) async fn run(&self, mut plan: Plan) -> Result<Report> {
         let mut report = Report::default();
+        if let Err(error) = self.check_cancelled() {
+            report.cancelled = true;
+            report.failure = Some(error.to_string());
+            return Ok(report);
+        }
         self.progress.event(EventKind::Planned {
             create: plan.count(PlanAction::Create),
             update: plan.count(PlanAction::Update),
@@ -432,7 +439,7 @@ impl Executor<'_> {
             total: self.options.crd_timeout,
             ..self.options.retry
         };
-        let served = super::retry::retry(&retry, || async {
+        let served = super::retry::retry(&retry, None, || async {
             self.cluster.resolve(gvk).await.map_err(|error| {
                 let missing = error.kind() == ErrorKind::NotFound;
                 self.cluster.invalidate();
@@ -492,7 +499,7 @@ impl Executor<'_> {
         }
         let inventory = &mut plan.inventory;
         // The answer may be lost although the write was done: a second try would then meet its own version.
-        inventory.write(self.cluster, self.set).await
+        inventory.write(self.recorder, self.set).await
     }
 
     pub(super) fn check_cancelled(&self) -> Result<()> {

@@ -117,7 +117,8 @@ impl Engine {
         .await
     }
 
-    /// Carries a plan out. Cancelling `cancel` stops between two requests, records what was done, and answers with what was done, as
+    /// Carries a plan out. Cancelling `cancel` stops between two requests and ends every wait (for health, for CRDs, for objects that go, between
+    /// two tries), records what was done, and answers with what was done, as
     /// [`cancelled`](Report::cancelled); dropping the future stops at once: the next sync finds out what was done.
     ///
     /// # Errors
@@ -137,7 +138,8 @@ impl Engine {
             namespace = set.namespace()
         );
         execute::Executor {
-            cluster: &self.retrying(options.retry),
+            cluster: &self.retrying(options.retry).until(cancel),
+            recorder: &self.retrying(options.retry),
             health: &self.health,
             set,
             options,

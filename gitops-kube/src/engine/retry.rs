@@ -8,6 +8,7 @@ use futures::stream::BoxStream;
 use gitops_core::manifest::{GroupKind, GroupVersionKind, Object};
 use gitops_core::{Error, Result};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use tracing::debug;
 
 use super::options::RetryOptions;
@@ -17,28 +18,57 @@ use crate::cluster::{
 };
 
 /// Runs `request` until it succeeds, fails for good, or the time is up. What the server says of when to come back is honoured: when that is later than a try may
-/// begin, its error comes back at once.
-pub(super) async fn retry<T, F, Fut>(options: &RetryOptions, request: F) -> Result<T>
+/// begin, its error comes back at once. Cancelling `cancel` ends a pause with `Cancelled`; a try under way goes on to its end.
+pub(super) async fn retry<T, F, Fut>(
+    options: &RetryOptions,
+    cancel: Option<&CancellationToken>,
+    mut request: F,
+) -> Result<T>
 where
     F: FnMut() -> Fut,
     Fut: Future<Output = Result<T>>,
 {
     let started = Instant::now();
-    request
-        .retry(
-            ExponentialBuilder::default()
-                .with_jitter()
-                .with_min_delay(options.min_delay)
-                .with_max_delay(options.max_delay)
-                .without_max_times(),
-        )
-        .when(Error::is_retryable)
-        .adjust(|error: &Error, delay| {
-            let pause = error.retry_after().unwrap_or_default().max(delay?);
-            (started.elapsed().saturating_add(pause) <= options.total).then_some(pause)
-        })
-        .notify(|error: &Error, delay| debug!(%error, ?delay, "trying again"))
-        .await
+    let mut tries = 0;
+    let one = || {
+        tries += 1;
+        let over = tries > 1 && cancel.is_some_and(CancellationToken::is_cancelled);
+        let request = (!over).then(&mut request);
+        async {
+            match request {
+                Some(request) => request.await,
+                None => Err(Error::cancelled(
+                    "the sync was terminated between two tries",
+                )),
+            }
+        }
+    };
+    let ended = cancel.cloned();
+    let pause = move |delay| {
+        let ended = ended.clone();
+        async move {
+            let sleep = tokio::time::sleep(delay);
+            match ended {
+                Some(ended) => drop(ended.run_until_cancelled(sleep).await),
+                None => sleep.await,
+            }
+        }
+    };
+    one.retry(
+        ExponentialBuilder::default()
+            .with_jitter()
+            .with_min_delay(options.min_delay)
+            .with_max_delay(options.max_delay)
+            .without_max_times(),
+    )
+    .sleep(pause)
+    .when(Error::is_retryable)
+    .adjust(|error: &Error, delay| {
+        let pause = error.retry_after().unwrap_or_default().max(delay?);
+        (started.elapsed().saturating_add(pause) <= options.total).then_some(pause)
+    })
+    .notify(|error: &Error, delay| debug!(%error, ?delay, "trying again"))
+    .await
 }
 
 /// A cluster whose requests are tried again.
@@ -48,11 +78,23 @@ where
 pub(super) struct Retrying<C> {
     cluster: C,
     options: RetryOptions,
+    cancel: Option<CancellationToken>,
 }
 
 impl<C: Cluster> Retrying<C> {
     pub(super) fn new(cluster: C, options: RetryOptions) -> Self {
-        Self { cluster, options }
+        Self {
+            cluster,
+            options,
+            cancel: None,
+        }
+    }
+
+    /// Begins no further try once `cancel` is cancelled.
+    #[must_use]
+    pub(super) fn until(mut self, cancel: &CancellationToken) -> Self {
+        self.cancel = Some(cancel.clone());
+        self
     }
 }
 
@@ -60,11 +102,17 @@ impl<C: Cluster> Retrying<C> {
 #[deny(clippy::missing_trait_methods)]
 impl<C: Cluster> Cluster for Retrying<C> {
     async fn resolve(&self, gvk: &GroupVersionKind) -> Result<ApiKind> {
-        retry(&self.options, || self.cluster.resolve(gvk)).await
+        retry(&self.options, self.cancel.as_ref(), || {
+            self.cluster.resolve(gvk)
+        })
+        .await
     }
 
     async fn resolve_any(&self, kind: &GroupKind) -> Result<ApiKind> {
-        retry(&self.options, || self.cluster.resolve_any(kind)).await
+        retry(&self.options, self.cancel.as_ref(), || {
+            self.cluster.resolve_any(kind)
+        })
+        .await
     }
 
     fn invalidate(&self) {
@@ -72,11 +120,17 @@ impl<C: Cluster> Cluster for Retrying<C> {
     }
 
     async fn get(&self, key: ObjectKey<'_>) -> Result<Option<Object>> {
-        retry(&self.options, || self.cluster.get(key)).await
+        retry(&self.options, self.cancel.as_ref(), || {
+            self.cluster.get(key)
+        })
+        .await
     }
 
     async fn list(&self, kind: &ApiKind, params: &ListParams) -> Result<ObjectList> {
-        retry(&self.options, || self.cluster.list(kind, params)).await
+        retry(&self.options, self.cancel.as_ref(), || {
+            self.cluster.list(kind, params)
+        })
+        .await
     }
 
     async fn create(
@@ -85,11 +139,17 @@ impl<C: Cluster> Cluster for Retrying<C> {
         object: &Object,
         params: &WriteParams,
     ) -> Result<Object> {
-        retry(&self.options, || self.cluster.create(kind, object, params)).await
+        retry(&self.options, self.cancel.as_ref(), || {
+            self.cluster.create(kind, object, params)
+        })
+        .await
     }
 
     async fn apply(&self, kind: &ApiKind, object: &Object, params: &WriteParams) -> Result<Object> {
-        retry(&self.options, || self.cluster.apply(kind, object, params)).await
+        retry(&self.options, self.cancel.as_ref(), || {
+            self.cluster.apply(kind, object, params)
+        })
+        .await
     }
 
     async fn replace(
@@ -98,7 +158,10 @@ impl<C: Cluster> Cluster for Retrying<C> {
         object: &Object,
         params: &WriteParams,
     ) -> Result<Object> {
-        retry(&self.options, || self.cluster.replace(kind, object, params)).await
+        retry(&self.options, self.cancel.as_ref(), || {
+            self.cluster.replace(kind, object, params)
+        })
+        .await
     }
 
     async fn patch(
@@ -107,11 +170,17 @@ impl<C: Cluster> Cluster for Retrying<C> {
         patch: &Patch,
         params: &WriteParams,
     ) -> Result<Object> {
-        retry(&self.options, || self.cluster.patch(key, patch, params)).await
+        retry(&self.options, self.cancel.as_ref(), || {
+            self.cluster.patch(key, patch, params)
+        })
+        .await
     }
 
     async fn delete(&self, key: ObjectKey<'_>, params: &DeleteParams) -> Result<()> {
-        retry(&self.options, || self.cluster.delete(key, params)).await
+        retry(&self.options, self.cancel.as_ref(), || {
+            self.cluster.delete(key, params)
+        })
+        .await
     }
 
     fn watch(&self, kind: &ApiKind, params: ListParams) -> BoxStream<'static, Result<WatchEvent>> {
@@ -135,7 +204,7 @@ mod tests {
             max_delay: Duration::from_secs(5),
             total: Duration::from_secs(30),
         };
-        let error = retry(&options, || async {
+        let error = retry(&options, None, || async {
             tries.set(tries.get() + 1);
             tokio::time::sleep(takes).await;
             let error = Error::unavailable("not now");

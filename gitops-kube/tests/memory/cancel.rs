@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use gitops_core::ErrorKind;
 use gitops_core::manifest::{ManifestSet, ObjectId};
 use gitops_kube::cluster::{
     Cluster, DeleteParams, Fault, FaultAnswer, InMemoryCluster, InMemoryOptions, ObjectKey, Verb,
@@ -67,10 +66,11 @@ async fn cancelled(
         tokio::time::sleep(Duration::from_secs(1)).await;
         cancel.cancel();
     });
-    let error = result.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Cancelled, "{error}");
-    assert!(error.to_string().contains(what), "{error}");
-    assert!(begun.elapsed() < Duration::from_millis(1500), "{error}");
+    let report = result.unwrap();
+    let failure = report.failure.clone().unwrap();
+    assert!(report.cancelled, "{failure}");
+    assert!(failure.contains(what), "{failure}");
+    assert!(begun.elapsed() < Duration::from_millis(1500), "{failure}");
 }
 
 #[tokio::test(start_paused = true)]

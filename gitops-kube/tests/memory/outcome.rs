@@ -1,9 +1,13 @@
 //! What is told of a sync that failed or was cancelled.
 
+use std::time::{Duration, Instant};
+
 use gitops_core::backend::{EventKind, ResourceAction};
 use gitops_core::manifest::ManifestSet;
-use gitops_kube::cluster::{Fault, FaultAnswer, InMemoryCluster, Verb};
-use gitops_kube::engine::{ApplySet, Engine, EngineOptions, PlanOptions, Progress, Report};
+use gitops_kube::cluster::{
+    Cluster, DeleteParams, Fault, FaultAnswer, InMemoryCluster, ObjectKey, Verb,
+};
+use gitops_kube::engine::{ApplySet, Engine, EngineOptions, PlanOptions, Progress, Report, Silent};
 use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
@@ -103,4 +107,94 @@ async fn a_cancelled_sync_tells_and_records_what_it_did() {
         report.is_success() && report.changed == 2 && !report.cancelled,
         "{report:?}"
     );
+}
+
+/// Cancels soon, and holds that the sync ends long before what it waits for.
+async fn ends_soon(
+    engine: &Engine,
+    set: &ApplySet,
+    manifests: ManifestSet,
+    options: &EngineOptions,
+) -> Report {
+    let cancel = CancellationToken::new();
+    let later = cancel.clone();
+    tokio::spawn(async move {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+        later.cancel();
+    });
+    let start = Instant::now();
+    let report = run(engine, set, manifests, options, &Silent, &cancel).await;
+    assert!(report.cancelled, "{report:?}");
+    assert!(
+        start.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        start.elapsed()
+    );
+    report
+}
+
+#[tokio::test]
+async fn cancelling_ends_the_wait_for_a_definition() {
+    let (cluster, engine, set, options) = fixture();
+    let widget = json!({"apiVersion": "shop.example.org/v1", "kind": "Widget",
+        "metadata": {"name": "w", "namespace": "default"}, "spec": {"size": 3}});
+    // Nobody sees that it is established.
+    cluster.fail_next(
+        Fault::new(FaultAnswer::Hang)
+            .on(Verb::Get)
+            .kind("apiextensions.k8s.io", "CustomResourceDefinition")
+            .always(),
+    );
+    let report = ends_soon(
+        &engine,
+        &set,
+        manifests([crate::api::widgets(), widget]),
+        &options,
+    )
+    .await;
+    assert_eq!(report.count(ResourceAction::Created), 1, "{report:?}");
+}
+
+#[tokio::test]
+async fn cancelling_ends_the_pause_between_two_tries() {
+    let (cluster, engine, set, options) = fixture();
+    cluster.fail_next(
+        Fault::new(FaultAnswer::TooManyRequests(Duration::from_secs(25)))
+            .on(Verb::Apply)
+            .always(),
+    );
+    let report = ends_soon(
+        &engine,
+        &set,
+        manifests([config_map("a", json!({}))]),
+        &options,
+    )
+    .await;
+    assert_eq!(report.changed, 0, "{report:?}");
+    // What it was about to do is in the inventory, and nothing is recorded as done.
+    let inventory = engine.inventory(&set).await.unwrap();
+    assert!(inventory.iter().all(|entry| entry.uid.is_empty()) && inventory.len() == 1);
+}
+
+#[tokio::test]
+async fn cancelling_ends_the_wait_for_an_object_that_goes() {
+    let (cluster, engine, set, options) = fixture();
+    let mut held = config_map("a", json!({}));
+    held["metadata"]["finalizers"] = json!(["example.org/hold"]);
+    let all = || manifests([held.clone()]);
+    assert!(
+        engine
+            .sync(&set, all(), &options)
+            .await
+            .unwrap()
+            .is_success()
+    );
+    let maps = crate::kind(&cluster, "v1", "ConfigMap").await;
+    let key = ObjectKey {
+        kind: &maps,
+        namespace: "default",
+        name: "a",
+    };
+    cluster.delete(key, &DeleteParams::default()).await.unwrap();
+    ends_soon(&engine, &set, all(), &options).await;
 }
