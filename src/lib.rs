@@ -7,6 +7,9 @@
 //! | `git` (default) | [`git`]: read, watch and write repositories |
 //! | `kube` (default) | [`kube`]: the engine, health, the direct backend |
 //! | `cel` | health by CEL expressions |
+//! | `cache`, `limit`, `retry` | [`core`]'s decorators around any backend: cached statuses, bounded concurrency, retries |
+//! | `redis` | the cache's store on Redis |
+//! | `metrics` | what is counted and measured, through the `metrics` facade |
 //! | `testing` | mocks and conformance suites |
 //! | `argocd`, `flux`, `pipeline`, `drift` | the backends and tools of those names |
 //!

@@ -36,6 +36,7 @@
 //! | `registry()`, `redis()` | [`Registry`], [`Redis`] | |
 //! | `private_control_plane(…)` | [`ControlPlane`] | the test's own API server: `kill_apiserver()`, `start_apiserver()`, `suspend_apiserver()` |
 //! | `private_gitea(…)` | [`GiteaServer`] | the test's own forge: `kill()`, `restart()`, `suspend()`, `change_host_key()`; HTTPS with `GiteaOptions` |
+//! | `private_redis()` | [`RedisServer`] | the test's own Redis: `kill()`, `restart()`, `suspend()` |
 //! | [`module_dir`] | a path | the folder of a pinned Go module, with its manifests and fixtures |
 //!
 //! Shared servers are used by many tests at once: work in a namespace or repository of your own, give cluster-wide objects names of your own,
@@ -108,7 +109,9 @@ pub use client::TestNamespace;
 #[cfg(feature = "e2e")]
 pub use forge::Repository;
 #[cfg(feature = "e2e")]
-pub use shared::{cluster, gitea, node, private_control_plane, private_gitea, redis, registry};
+pub use shared::{
+    cluster, gitea, node, private_control_plane, private_gitea, private_redis, redis, registry,
+};
 
 /// Installs the process's TLS provider; the calls of this crate do it by themselves. Calling it again does nothing.
 #[cfg(feature = "e2e")]

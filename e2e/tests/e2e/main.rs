@@ -18,6 +18,7 @@ mod model;
 mod noop;
 mod peers;
 mod quickstart;
+mod redis;
 mod removal;
 mod render;
 mod store;

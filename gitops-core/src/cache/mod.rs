@@ -26,6 +26,8 @@
 mod backend;
 mod flights;
 mod options;
+#[cfg(feature = "redis")]
+mod redis;
 mod shared;
 mod stats;
 mod status;
@@ -33,6 +35,8 @@ mod weight;
 
 pub use self::backend::{CachedBackend, Filling};
 pub use self::options::CacheOptions;
+#[cfg(feature = "redis")]
+pub use self::redis::{RedisOptions, RedisStatuses};
 pub use self::shared::{SharedRead, SharedStatuses, WriteToken};
 pub use self::stats::CacheStats;
 pub use self::status::{CachedStatus, StatusCache};
