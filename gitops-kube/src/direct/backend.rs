@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::StreamExt;
@@ -18,9 +19,10 @@ use gitops_core::store::StatusStore;
 use gitops_core::{Error, ErrorKind, Result};
 use tokio::sync::broadcast;
 
-use super::operation::{self, OperationState};
+use super::operation::{self, OperationState, OutcomeSender};
 use super::sources::Sources;
 use super::status::{self, Explanation};
+use super::watch;
 use crate::engine::{ApplySet, Engine, EngineOptions};
 
 /// How many events a slow listener may lag behind before it misses some.
@@ -28,11 +30,25 @@ const EVENT_BUFFER: usize = 1024;
 /// How many ended operations are remembered per application, for waits that come late.
 const REMEMBERED: usize = 16;
 
+type Operations = HashMap<AppRef, Vec<OperationState>>;
+
 /// Settings of a [`DirectBackend`].
-#[derive(Clone, Debug, Default, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct DirectOptions {
     /// What the engine does unless an application or a sync says otherwise.
     pub engine: EngineOptions,
+    /// How often a [`watch`](Syncer::watch) reads live states again, to tell what changed without an operation: drift, and health that comes and
+    /// goes; 3 minutes unless set (Argo CD's `timeout.reconciliation` is 120 s and a jitter of up to 60 s). Zero never does.
+    pub refresh: Duration,
+}
+
+impl Default for DirectOptions {
+    fn default() -> Self {
+        Self {
+            engine: EngineOptions::default(),
+            refresh: Duration::from_secs(180),
+        }
+    }
 }
 
 /// Syncs applications from Git straight to a cluster.
@@ -51,7 +67,7 @@ pub(super) struct Inner {
     pub(super) sources: Arc<dyn Sources>,
     pub(super) options: DirectOptions,
     events: broadcast::Sender<SyncEvent>,
-    operations: Mutex<HashMap<AppRef, Vec<OperationState>>>,
+    operations: Mutex<Operations>,
     paused: AtomicBool,
 }
 
@@ -162,24 +178,7 @@ impl DirectBackend {
                 app.app_ref()
             )));
         }
-        let app_ref = app.app_ref();
-        let (state, sender) = OperationState::new(app_ref.clone());
-        {
-            let mut operations = self.operations();
-            let of_app = operations.entry(app_ref.clone()).or_default();
-            if let Some(running) = of_app.iter().find(|state| state.is_running()) {
-                return Err(Error::new(
-                    ErrorKind::OperationInProgress,
-                    format!(
-                        "another operation is already in progress for {app_ref}: {}",
-                        running.operation.id
-                    ),
-                ));
-            }
-            of_app.push(state.clone());
-            let surplus = of_app.len().saturating_sub(REMEMBERED);
-            of_app.drain(..surplus);
-        }
+        let (state, sender) = self.reserve(app.app_ref())?;
         let operation = state.operation.clone();
         tokio::spawn(operation::run(
             self.inner.clone(),
@@ -191,11 +190,39 @@ impl DirectBackend {
         Ok(operation)
     }
 
-    fn operations(&self) -> MutexGuard<'_, HashMap<AppRef, Vec<OperationState>>> {
-        self.inner
-            .operations
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
+    /// Takes the application's one slot, until the sender is dropped or has told an outcome.
+    fn reserve(&self, app: AppRef) -> Result<(OperationState, OutcomeSender)> {
+        let (state, sender) = OperationState::new(app.clone());
+        let mut operations = self.operations();
+        let of_app = operations.entry(app.clone()).or_default();
+        if let Some(running) = of_app.iter().find(|state| state.is_running()) {
+            return Err(Error::new(
+                ErrorKind::OperationInProgress,
+                format!(
+                    "another operation is already in progress for {app}: {}",
+                    running.operation.id
+                ),
+            ));
+        }
+        of_app.push(state.clone());
+        let surplus = of_app.len().saturating_sub(REMEMBERED);
+        of_app.drain(..surplus);
+        Ok((state, sender))
+    }
+
+    /// Gives the slot back; with `gone`, the application's operations are forgotten with it.
+    fn release(&self, slot: &OperationState, gone: bool) {
+        let app = &slot.operation.app;
+        let mut operations = self.operations();
+        if gone {
+            operations.remove(app);
+        } else if let Some(of_app) = operations.get_mut(app) {
+            of_app.retain(|state| state.operation != slot.operation);
+        }
+    }
+
+    fn operations(&self) -> MutexGuard<'_, Operations> {
+        self.inner.operations()
     }
 
     fn operation(&self, operation: &Operation) -> Result<OperationState> {
@@ -267,6 +294,28 @@ impl DirectBackend {
         )))
     }
 
+    async fn delete_stored(&self, app: &Application, options: &DeleteOptions) -> Result<()> {
+        if options.cascade {
+            let engine = EngineOptions {
+                propagation: options.propagation,
+                ..operation::engine_options(&self.inner, app, &SyncOptions::default())?
+            };
+            let report = self
+                .inner
+                .engine
+                .delete(&ApplySet::of(app)?, &engine)
+                .await?;
+            if let Some(failure) = report.failure {
+                return Err(Error::failed(failure));
+            }
+        }
+        let plain = DeleteOptions {
+            cascade: false,
+            ..*options
+        };
+        self.inner.store.delete(&app.app_ref(), &plain).await
+    }
+
     /// The record's own reference: a caller may leave the namespace out.
     async fn stored(&self, app: &AppRef) -> Result<Application> {
         Ok(self.inner.store.get(app).await?.app)
@@ -294,6 +343,24 @@ fn check_destination(app: &Application) -> Result<()> {
 }
 
 impl Inner {
+    fn operations(&self) -> MutexGuard<'_, Operations> {
+        self.operations
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The operation of `app` that runs now.
+    pub(super) fn running(&self, app: &AppRef) -> Option<OperationState> {
+        let operations = self.operations();
+        let mut of_app = operations.get(app)?.iter();
+        of_app.find(|state| state.is_running()).cloned()
+    }
+
+    /// Everything that is told from now on.
+    pub(super) fn subscribe(&self) -> broadcast::Receiver<SyncEvent> {
+        self.events.subscribe()
+    }
+
     pub(super) fn tell(&self, app: &AppRef, operation: &str, kind: EventKind) {
         // Nobody listening is fine.
         let _ = self
@@ -340,7 +407,7 @@ impl Syncer for DirectBackend {
     }
 
     fn watch(&self, selector: Selector) -> BoxStream<'static, Result<StatusEvent>> {
-        status::watch(self.clone(), selector)
+        watch::watch(self.clone(), selector)
     }
 }
 
@@ -407,25 +474,11 @@ impl ApplicationStore for DirectBackend {
 
     async fn delete(&self, app: &AppRef, options: &DeleteOptions) -> Result<()> {
         let app = self.stored(app).await?;
-        if options.cascade {
-            let engine = EngineOptions {
-                propagation: options.propagation,
-                ..operation::engine_options(&self.inner, &app, &SyncOptions::default())?
-            };
-            let report = self
-                .inner
-                .engine
-                .delete(&ApplySet::of(&app)?, &engine)
-                .await?;
-            if let Some(failure) = report.failure {
-                return Err(Error::failed(failure));
-            }
-        }
-        let plain = DeleteOptions {
-            cascade: false,
-            ..*options
-        };
-        self.inner.store.delete(&app.app_ref(), &plain).await?;
+        // No sync may apply again what is being deleted.
+        let (slot, _taken) = self.reserve(app.app_ref())?;
+        let deleted = self.delete_stored(&app, options).await;
+        self.release(&slot, deleted.is_ok());
+        deleted?;
         self.inner.tell_changed(&app.app_ref()).await;
         Ok(())
     }

@@ -9,6 +9,7 @@ mod operation;
 mod sources;
 mod status;
 mod to_git;
+mod watch;
 
 pub use self::backend::{DirectBackend, DirectOptions};
 pub use self::config::{Config, ConfigManager, GitSync};

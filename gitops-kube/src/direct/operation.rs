@@ -26,7 +26,7 @@ pub(super) struct OperationState {
     outcome: watch::Receiver<Option<Arc<SyncOutcome>>>,
 }
 
-type OutcomeSender = watch::Sender<Option<Arc<SyncOutcome>>>;
+pub(super) type OutcomeSender = watch::Sender<Option<Arc<SyncOutcome>>>;
 
 impl OperationState {
     pub(super) fn new(app: AppRef) -> (Self, OutcomeSender) {
@@ -55,6 +55,20 @@ impl OperationState {
         self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
     }
 
+    /// What is known of it while it runs.
+    pub(super) fn status(&self) -> OperationStatus {
+        OperationStatus {
+            id: self.operation.id.clone(),
+            phase: if self.cancel.is_cancelled() {
+                OperationPhase::Terminating
+            } else {
+                OperationPhase::Running
+            },
+            started_at: Some(self.operation.started_at),
+            ..OperationStatus::default()
+        }
+    }
+
     pub(super) async fn wait(mut self) -> Result<SyncOutcome> {
         let outcome = self
             .outcome
@@ -76,10 +90,10 @@ pub(super) async fn run(
     sender: OutcomeSender,
 ) {
     let span = tracing::info_span!("sync", app = %app.app_ref(), operation = %state.operation.id);
-    let outcome = within(&inner, &app, &options, &state)
+    let (outcome, retries) = within(&inner, &app, &options, &state)
         .instrument(span)
         .await;
-    if let Err(error) = record(&inner, &app, &options, &state, &outcome).await {
+    if let Err(error) = record(&inner, &app, &options, &state, &outcome, retries).await {
         tracing::warn!(%error, app = %app.app_ref(), "the outcome of a sync could not be recorded");
     }
     let finished = EventKind::SyncFinished {
@@ -95,7 +109,7 @@ async fn within(
     app: &Application,
     options: &SyncOptions,
     state: &OperationState,
-) -> SyncOutcome {
+) -> (SyncOutcome, u32) {
     let work = attempts(inner, app, options, state);
     let Some(limit) = options.timeout else {
         return work.await;
@@ -105,22 +119,22 @@ async fn within(
         outcome = &mut work => outcome,
         () = tokio::time::sleep(limit) => {
             state.cancel.cancel();
-            let mut outcome = work.await;
+            let (mut outcome, retries) = work.await;
             if !outcome.is_success() {
                 outcome.message = format!("the sync did not end within {limit:?}: {}", outcome.message);
             }
-            outcome
+            (outcome, retries)
         }
     }
 }
 
-/// Tries, and tries again as the application's retry policy says.
+/// Tries, and tries again as the application's retry policy says; tells how often it did so.
 async fn attempts(
     inner: &Inner,
     app: &Application,
     options: &SyncOptions,
     state: &OperationState,
-) -> SyncOutcome {
+) -> (SyncOutcome, u32) {
     let app_ref = app.app_ref();
     inner.tell(&app_ref, &state.operation.id, EventKind::SyncStarted);
     let retry = app.sync_policy.retry.clone().unwrap_or_default();
@@ -150,7 +164,7 @@ async fn attempts(
             && !state.cancel.is_cancelled()
             && (limit < 0 || i64::from(attempt) <= limit);
         if !again {
-            return SyncOutcome {
+            let outcome = SyncOutcome {
                 operation: state.operation.clone(),
                 phase,
                 message,
@@ -158,6 +172,7 @@ async fn attempts(
                 resources: report.results,
                 finished_at: Timestamp::now(),
             };
+            return (outcome, attempt - 1);
         }
         inner.tell(
             &app_ref,
@@ -282,6 +297,7 @@ async fn record(
     options: &SyncOptions,
     state: &OperationState,
     outcome: &SyncOutcome,
+    retries: u32,
 ) -> Result<()> {
     if options.dry_run {
         return Ok(());
@@ -296,7 +312,7 @@ async fn record(
         started_at: Some(state.operation.started_at),
         finished_at: Some(outcome.finished_at),
         initiated_by: options.initiator.name.clone(),
-        retry_count: 0,
+        retry_count: retries,
     });
     status.observed_at = Some(outcome.finished_at);
     status
@@ -309,9 +325,14 @@ async fn record(
         } else {
             status.sync
         };
-        status.resources = status::resources_of(outcome);
+        status.resources = status::resources_of(outcome, &status.resources);
         status.health = status::worst(&status.resources);
-        if options.resources.is_empty() {
+        // A sync of what is deployed already is no other place to go back to: a loop that repairs drift would push the others out.
+        let known = status
+            .history
+            .last()
+            .is_some_and(|last| last.revisions == outcome.revisions && last.sources == app.sources);
+        if options.resources.is_empty() && !known {
             let id = status.history.last().map_or(0, |entry| entry.id + 1);
             status.history.push(HistoryEntry {
                 id,

@@ -1,24 +1,19 @@
 //! What is desired, what is live, and how they differ.
 
-use std::collections::BTreeSet;
+use std::collections::HashMap;
 
-use futures::StreamExt;
-use futures::stream::BoxStream;
 use gitops_core::application::{
-    AppRef, Application, ApplicationStatus, Condition, Health, HealthStatus, ResourceStatus,
-    SyncStatus,
+    Application, ApplicationStatus, Condition, Health, HealthStatus, ResourceStatus, SyncStatus,
 };
 use gitops_core::backend::{
-    EventKind, ListOptions, ResourceAction, ResourceResult, ResourceState, Selector, StatusEvent,
-    SyncOptions, SyncOutcome,
+    ResourceAction, ResourceResult, ResourceState, SyncOptions, SyncOutcome,
 };
 use gitops_core::manifest::ObjectId;
 use gitops_core::manifest::diff::ObjectDiff;
 use gitops_core::{ErrorKind, Result};
 use jiff::Timestamp;
-use tokio::sync::mpsc;
 
-use super::backend::{DirectBackend, Inner};
+use super::backend::Inner;
 use super::operation::engine_options;
 use crate::cluster::WriteParams;
 use crate::engine::{ApplySet, EngineOptions, Plan, PlanAction, PlanOptions, Report, Step, Verify};
@@ -54,6 +49,9 @@ pub(super) async fn read(inner: &Inner, app: &Application) -> Result<Application
         .conditions
         .retain(|condition| condition.kind != "ComparisonError");
     status.observed_at = Some(Timestamp::now());
+    if let Some(running) = inner.running(&app_ref) {
+        status.operation = Some(running.status());
+    }
     match compare(inner, app, &[], false).await {
         Ok((revisions, plan)) => {
             status.revisions = revisions;
@@ -240,25 +238,43 @@ pub(super) fn report_of(plan: &Plan) -> Report {
     report
 }
 
-pub(super) fn resources_of(outcome: &SyncOutcome) -> Vec<ResourceStatus> {
+/// The resources after a sync. What it left alone is as it was known before.
+pub(super) fn resources_of(
+    outcome: &SyncOutcome,
+    before: &[ResourceStatus],
+) -> Vec<ResourceStatus> {
+    let before: HashMap<&ObjectId, &ResourceStatus> = before
+        .iter()
+        .map(|resource| (&resource.id, resource))
+        .collect();
+    let of = |result: &ResourceResult| {
+        let known = before.get(&result.id).copied();
+        let (sync, requires_pruning) = match result.action {
+            ResourceAction::Created | ResourceAction::Updated | ResourceAction::Unchanged => {
+                (SyncStatus::Synced, false)
+            }
+            ResourceAction::PruneSkipped => (SyncStatus::OutOfSync, true),
+            ResourceAction::Skipped => return known.cloned(),
+            _ => (SyncStatus::OutOfSync, false),
+        };
+        Some(ResourceStatus {
+            id: result.id.clone(),
+            version: known.map(|known| known.version.clone()).unwrap_or_default(),
+            sync,
+            health: result
+                .health
+                .clone()
+                .or_else(|| known.and_then(|known| known.health.clone())),
+            hook: false,
+            requires_pruning,
+            sync_wave: known.map_or(0, |known| known.sync_wave),
+        })
+    };
     outcome
         .resources
         .iter()
         .filter(|result| result.action != ResourceAction::Pruned)
-        .map(|result| ResourceStatus {
-            id: result.id.clone(),
-            version: String::new(),
-            sync: match result.action {
-                ResourceAction::Created | ResourceAction::Updated | ResourceAction::Unchanged => {
-                    SyncStatus::Synced
-                }
-                _ => SyncStatus::OutOfSync,
-            },
-            health: result.health.clone(),
-            hook: false,
-            requires_pruning: result.action == ResourceAction::PruneSkipped,
-            sync_wave: 0,
-        })
+        .filter_map(of)
         .collect()
 }
 
@@ -269,103 +285,4 @@ pub(super) fn worst(resources: &[ResourceStatus]) -> Health {
         .filter_map(|resource| resource.health.clone())
         .max_by_key(|health| health.status)
         .unwrap_or_else(Health::healthy)
-}
-
-/// Current states first, then each change that this backend makes or sees.
-pub(super) fn watch(
-    backend: DirectBackend,
-    selector: Selector,
-) -> BoxStream<'static, Result<StatusEvent>> {
-    let (sender, receiver) = mpsc::channel(64);
-    let mut events = backend.events();
-    tokio::spawn(async move {
-        let follow = async {
-            // What was told of: only its deletion is news.
-            let mut known = BTreeSet::new();
-            tell_current(&backend, &selector, &mut known, &sender).await?;
-            while let Some(event) = events.next().await {
-                let finished = matches!(
-                    event.kind,
-                    EventKind::SyncFinished { .. }
-                        | EventKind::StatusChanged { .. }
-                        | EventKind::SyncStarted
-                );
-                if finished {
-                    tell_one(&backend, &selector, &event.app, &mut known, &sender).await?;
-                }
-            }
-            Some(())
-        };
-        // The task ends with its listener.
-        tokio::select! {
-            _ = follow => {}
-            () = sender.closed() => {}
-        }
-    });
-    futures::stream::unfold(receiver, |mut receiver| async move {
-        receiver.recv().await.map(|event| (event, receiver))
-    })
-    .boxed()
-}
-
-type Listener = mpsc::Sender<Result<StatusEvent>>;
-
-async fn tell_current(
-    backend: &DirectBackend,
-    selector: &Selector,
-    known: &mut BTreeSet<AppRef>,
-    listener: &Listener,
-) -> Option<()> {
-    let mut options = ListOptions {
-        selector: selector.clone(),
-        ..ListOptions::default()
-    };
-    let listed = match backend.inner.store.list(&options).await {
-        Err(error) if error.kind() == ErrorKind::Integrity => {
-            // The listener is told of what cannot be read, and then of all that can.
-            listener.send(Err(error)).await.ok()?;
-            options.readable_only = true;
-            backend.inner.store.list(&options).await
-        }
-        listed => listed,
-    };
-    match listed {
-        Ok(all) => {
-            for stored in all {
-                let app = stored.app.app_ref();
-                tell_one(backend, selector, &app, known, listener).await?;
-            }
-            Some(())
-        }
-        Err(error) => listener.send(Err(error)).await.ok(),
-    }
-}
-
-async fn tell_one(
-    backend: &DirectBackend,
-    selector: &Selector,
-    app: &AppRef,
-    known: &mut BTreeSet<AppRef>,
-    listener: &Listener,
-) -> Option<()> {
-    let event = match backend.inner.store.get(app).await {
-        Ok(stored) if selector.matches(&stored.app) => {
-            known.insert(app.clone());
-            read(&backend.inner, &stored.app)
-                .await
-                .map(|status| StatusEvent::Status {
-                    app: app.clone(),
-                    status: Box::new(status),
-                })
-        }
-        Ok(_) => return Some(()),
-        Err(error) if error.kind() == ErrorKind::NotFound => {
-            if !known.remove(app) {
-                return Some(());
-            }
-            Ok(StatusEvent::Deleted { app: app.clone() })
-        }
-        Err(error) => Err(error),
-    };
-    listener.send(event).await.ok()
 }
