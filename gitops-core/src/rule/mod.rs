@@ -1,11 +1,52 @@
-//! Custom sync rules: whether an application should be synced now.
+//! Sync rules: whether an application should be synced now.
+//!
+//! A [`SyncStrategy`] asks its rules in order and says yes at the first that does. Rules are combined by [`all`], [`any`] and [`not`]; what is not among the rules below
+//! is a closure ([`rule_fn`], [`async_rule_fn`]) or an implementation of [`SyncRule`].
+//!
+//! | rule | says yes when |
+//! | --- | --- |
+//! | [`RevisionChanged`] | the revision to sync to is not the deployed one |
+//! | [`PathsChanged`] | files that the application is made of changed |
+//! | [`OutOfSync`] | the live state differs from the desired one |
+//! | [`HealthAtLeast`] | the application is as healthy as asked, or healthier |
+//! | `SyncWindows` (feature `cron`) | the maintenance windows are open, as Argo CD understands them |
+//! | [`Metadata`] | a label or an annotation of the application is as asked |
+//! | [`MinimumInterval`] | the last sync is long enough ago |
+//! | [`ManualApproval`] | enough people approved of the revisions |
+//!
+//! # Where the sketch's methods are
+//!
+//! | in the sketch (Go) | here |
+//! | --- | --- |
+//! | `CustomSyncStrategy` | [`SyncStrategy`] |
+//! | `CustomSyncStrategy.AddRule(rule)` | [`SyncStrategy::add_rule`] |
+//! | `CustomSyncStrategy.ShouldSync(ctx, app) (bool, error)` | [`SyncStrategy::should_sync`]: a [`Verdict`] that names the deciding rule and why |
+//! | `SyncRule.Evaluate(ctx, app) (bool, error)` | [`SyncRule::evaluate`] |
+
+mod approval;
+mod combine;
+mod paths;
+mod revision;
+mod state;
+mod strategy;
+#[cfg(feature = "cron")]
+mod window;
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
 use crate::application::{Application, ApplicationStatus};
-use crate::error::Result;
+use crate::error::{Error, Result};
+
+pub use self::approval::{Approval, ApprovalStore, Approvals, ManualApproval};
+pub use self::combine::{All, Any, Not, RuleFn, all, any, async_rule_fn, not, rule_fn};
+pub use self::paths::{GENERATE_PATHS, PathsChanged};
+pub use self::revision::RevisionChanged;
+pub use self::state::{HealthAtLeast, Metadata, MinimumInterval, OutOfSync};
+pub use self::strategy::{SyncStrategy, Verdict};
+#[cfg(feature = "cron")]
+pub use self::window::{SyncWindow, SyncWindows, WindowKind};
 
 /// What a rule may look at.
 #[derive(Clone, Copy, Debug)]
@@ -21,6 +62,8 @@ pub struct SyncContext<'a> {
     pub changed_paths: Option<&'a [String]>,
     /// The time to judge by.
     pub now: jiff::Timestamp,
+    /// Whether a person asked for the sync: windows may let that pass.
+    pub manual: bool,
 }
 
 impl<'a> SyncContext<'a> {
@@ -32,7 +75,21 @@ impl<'a> SyncContext<'a> {
             revisions: &[],
             changed_paths: None,
             now: jiff::Timestamp::now(),
+            manual: false,
         }
+    }
+
+    /// The state, which the rule named `rule` cannot do without.
+    ///
+    /// # Errors
+    /// `InvalidInput` when it is not known.
+    pub fn known_status(&self, rule: &str) -> Result<&'a ApplicationStatus> {
+        self.status.ok_or_else(|| {
+            Error::invalid(format!(
+                "{rule} cannot decide about {}: its state is not known",
+                self.app.app_ref()
+            ))
+        })
     }
 }
 
