@@ -2,6 +2,7 @@
 
 use gitops_core::manifest::Object;
 use gitops_core::{Error, Result};
+use jiff::{SignedDuration, Timestamp};
 use serde_json::Value;
 
 /// Whether `manager` owns label `key`.
@@ -61,6 +62,32 @@ fn managers(object: &Object) -> impl Iterator<Item = &str> {
         .iter()
         .filter(|entry| entry.get("subresource").is_none())
         .filter_map(|entry| entry.get("manager")?.as_str())
+}
+
+/// Whether `manager` applied the object when it was made and not again since: its entry is as old as the object, to a second (the server stamps the
+/// two one after the other). An object that was taken over, or restored from a backup, is older or younger than the entry.
+pub(super) fn made(object: &Object, manager: &str) -> bool {
+    let Some(created) = object
+        .pointer("/metadata/creationTimestamp")
+        .and_then(Value::as_str)
+    else {
+        return false;
+    };
+    managed_fields(object)
+        .iter()
+        .filter(|entry| {
+            entry.get("manager").and_then(Value::as_str) == Some(manager)
+                && entry.get("operation").and_then(Value::as_str) == Some("Apply")
+        })
+        .filter_map(|entry| entry.get("time")?.as_str())
+        .any(|time| time == created || near(time, created))
+}
+
+fn near(one: &str, other: &str) -> bool {
+    match (one.parse::<Timestamp>(), other.parse::<Timestamp>()) {
+        (Ok(one), Ok(other)) => one.duration_since(other).abs() <= SignedDuration::from_secs(1),
+        _ => false,
+    }
 }
 
 /// Whether a controller owns the object.

@@ -12,7 +12,7 @@ use serde_json::json;
 use tokio_util::sync::CancellationToken;
 
 use crate::engine::{fixture, manifests};
-use crate::{config_map, get};
+use crate::{config_map, get, try_apply};
 
 /// Plans and executes.
 async fn run(
@@ -197,4 +197,37 @@ async fn cancelling_ends_the_wait_for_an_object_that_goes() {
     };
     cluster.delete(key, &DeleteParams::default()).await.unwrap();
     ends_soon(&engine, &set, all(), &options).await;
+}
+
+#[tokio::test]
+async fn what_was_never_recorded_is_pruned_only_if_we_made_it() {
+    let (cluster, engine, set, options) = fixture();
+    let theirs = config_map("theirs", json!({"k": "v"}));
+    try_apply(&cluster, "somebody", theirs.clone())
+        .await
+        .unwrap();
+    cluster.advance(Duration::from_secs(10));
+    forbid_saving(&cluster);
+    let all = manifests([
+        config_map("a", json!({})),
+        config_map("ours", json!({})),
+        theirs,
+    ]);
+    let report = engine.sync(&set, all, &options).await.unwrap();
+    assert!(!report.is_success());
+    cluster.advance(Duration::from_secs(10));
+    let report = engine
+        .sync(&set, manifests([config_map("a", json!({}))]), &options)
+        .await
+        .unwrap();
+    assert!(report.is_success(), "{:?}", report.failure);
+    assert!(get(&cluster, "v1", "ConfigMap", "ours").await.is_none());
+    assert!(get(&cluster, "v1", "ConfigMap", "theirs").await.is_some());
+    let kept = report
+        .results
+        .iter()
+        .find(|result| result.id.name == "theirs")
+        .unwrap();
+    assert_eq!(kept.action, ResourceAction::PruneSkipped);
+    assert!(kept.message.contains("never recorded"), "{}", kept.message);
 }

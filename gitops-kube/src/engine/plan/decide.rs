@@ -107,6 +107,9 @@ impl Planner<'_> {
             Some("a controller owns it")
         } else if !entry.uid.is_empty() && entry.uid != live.uid {
             Some("it was deleted and made again by somebody else")
+        } else if entry.uid.is_empty() && !live.made {
+            // A sync that ended before it recorded what it did: without a UID, only what we surely made ourselves is ours to delete.
+            Some("its last apply was never recorded, and it may not be ours")
         } else if let Some(why) = live.options.prune_protection() {
             Some(why)
         } else if !self.options.prune {

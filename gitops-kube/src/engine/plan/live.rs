@@ -18,6 +18,8 @@ pub(in crate::engine) struct Live {
     pub(in crate::engine) terminating: bool,
     /// Whether our field manager owns the ApplySet's label.
     pub(in crate::engine) ours: bool,
+    /// Whether our field manager made it, and did not apply it again since.
+    pub(in crate::engine) made: bool,
     /// Whether a controller made it.
     pub(in crate::engine) controlled: bool,
     pub(in crate::engine) options: ObjectOptions,
@@ -35,6 +37,7 @@ impl Live {
             terminating: object.is_terminating(),
             ours: object.label(PART_OF_LABEL) == Some(set.id())
                 && owner::owns_label(&object, set.manager(), PART_OF_LABEL),
+            made: owner::made(&object, set.manager()),
             controlled: owner::has_controller(&object),
             // What cannot be read on a live object must not make it prunable: doubt protects.
             options: ObjectOptions::of(&object).unwrap_or_else(|_| ObjectOptions::protected()),
