@@ -8,7 +8,7 @@ use gitops_core::ErrorKind;
 use gitops_core::manifest::{ManifestSet, Object};
 use gitops_git::{CommitOptions, CommitOutcome, Edits, GitClient, Repository, RepositoryOptions};
 use gitops_kube::cluster::InMemoryCluster;
-use gitops_kube::direct::{Config, ConfigManager, Layout};
+use gitops_kube::direct::{Config, ConfigManager, GitSyncFailed, Layout};
 use gitops_kube::engine::{Engine, EngineOptions};
 use serde_json::{Value, json};
 
@@ -199,4 +199,28 @@ async fn secrets_and_rendered_paths_are_refused() {
         error.to_string().contains("k/kustomization.yaml"),
         "{error}"
     );
+}
+
+#[tokio::test]
+async fn a_sync_from_git_that_fails_hands_its_report_back() {
+    let good = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: good, namespace: default}\n";
+    let bad =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: bad, namespace: default}\nnope: 1\n";
+    let place = place(&[("app/good.yaml", good), ("app/bad.yaml", bad)]).await;
+    let error = place
+        .manager
+        .sync_from_git(&place.url, "app")
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Failed);
+    let source = std::error::Error::source(&error).expect("a source");
+    assert!(
+        source
+            .to_string()
+            .contains("ConfigMap default/bad failed: "),
+        "{source}"
+    );
+    let GitSyncFailed(sync) = source.downcast_ref().expect("the report");
+    assert_eq!(sync.revision.len(), 40);
+    assert_eq!((sync.report.results.len(), sync.report.changed), (2, 1));
 }

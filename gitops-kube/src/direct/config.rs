@@ -1,6 +1,7 @@
 //! Configuration between Git and a cluster, without an application being kept anywhere.
 
 use gitops_core::application::{Application, Source};
+use gitops_core::backend::ResourceAction;
 use gitops_core::manifest::render::Renderers;
 use gitops_core::manifest::{ManifestSet, Tree};
 use gitops_core::{Error, ErrorKind, Result};
@@ -20,6 +21,28 @@ pub struct GitSync {
     /// What was done.
     pub report: Report,
 }
+
+/// The [source](std::error::Error::source) of the error of a sync from Git that was carried out and failed: what was done, and what not. Its text names
+/// every object that failed.
+#[derive(Clone, Debug)]
+pub struct GitSyncFailed(pub GitSync);
+
+impl std::fmt::Display for GitSyncFailed {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let GitSync { revision, report } = &self.0;
+        write!(f, "sync of {revision}: {} changed", report.changed)?;
+        let failed = report
+            .results
+            .iter()
+            .filter(|result| result.action == ResourceAction::Failed);
+        for result in failed {
+            write!(f, "; {} failed: {}", result.id, result.message)?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for GitSyncFailed {}
 
 /// Syncs a path of a repository to the cluster, and objects to a repository.
 #[derive(Clone, Debug)]
@@ -60,7 +83,7 @@ impl ConfigManager {
     ///
     /// # Errors
     /// `NotFound` for an unknown repository, revision or path; `InvalidInput` for manifests that cannot be read; `Failed` when an object could not be
-    /// applied, pruned or become healthy.
+    /// applied, pruned or become healthy: then the error's source is a [`GitSyncFailed`], which holds the whole report.
     #[tracing::instrument(skip_all, fields(path))]
     pub async fn sync_from_git(&self, repo: &str, path: &str) -> Result<GitSync> {
         let path = clean_path(path)?;
@@ -72,13 +95,14 @@ impl ConfigManager {
             .engine
             .sync(&ApplySet::of(&app)?, rendered.manifests, &self.options)
             .await?;
-        if let Some(failure) = &report.failure {
-            return Err(Error::failed(failure.clone()));
-        }
-        Ok(GitSync {
+        let sync = GitSync {
             revision: rendered.revisions.pop().unwrap_or_default(),
             report,
-        })
+        };
+        match sync.report.failure.clone() {
+            None => Ok(sync),
+            Some(failure) => Err(Error::failed(failure).with_source(GitSyncFailed(sync))),
+        }
     }
 
     /// Makes `config.path` of the repository hold `config.objects`, with the fewest changes: what means the same is not touched, what differs is edited in

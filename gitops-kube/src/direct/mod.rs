@@ -12,7 +12,7 @@ mod to_git;
 mod watch;
 
 pub use self::backend::{DirectBackend, DirectOptions};
-pub use self::config::{Config, ConfigManager, GitSync};
+pub use self::config::{Config, ConfigManager, GitSync, GitSyncFailed};
 pub use self::sources::{GitSources, Rendered, Sources};
 pub use self::status::Explanation;
 pub use self::to_git::Layout;
