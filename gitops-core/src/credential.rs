@@ -5,11 +5,11 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::error::Result;
+use crate::error::{Result, redact_url};
 use crate::secret::SecretString;
 
 /// What a server wants to see before it lets a request in.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 #[non_exhaustive]
 pub enum Credential {
     /// User name and password (HTTP Basic). Forges take a token as the password.
@@ -42,7 +42,7 @@ pub enum Credential {
 }
 
 /// What a credential is asked for.
-#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+#[derive(Clone, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub struct CredentialRequest {
     /// The URL that will be contacted, without user name, password or query.
@@ -70,6 +70,37 @@ impl CredentialRequest {
             username: None,
             attempt: 0,
         }
+    }
+}
+
+// A user name may be a token (`https://TOKEN@host`): what is printed says only that there is one.
+
+impl fmt::Debug for Credential {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, known_hosts) = match self {
+            Self::Basic { .. } => ("Basic", &None),
+            Self::Bearer(_) => ("Bearer", &None),
+            Self::SshKey { known_hosts, .. } => ("SshKey", known_hosts),
+            Self::SshAgent { known_hosts, .. } => ("SshAgent", known_hosts),
+        };
+        let mut shown = f.debug_struct(name);
+        if let Some(known_hosts) = known_hosts {
+            shown.field("known_hosts", known_hosts);
+        }
+        shown.finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for CredentialRequest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("CredentialRequest")
+            .field("url", &redact_url(&self.url))
+            .field("scheme", &self.scheme)
+            .field("host", &self.host)
+            .field("port", &self.port)
+            .field("has_username", &self.username.is_some())
+            .field("attempt", &self.attempt)
+            .finish()
     }
 }
 

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 /// Which cluster.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub enum ClusterRef {
     /// The one that the backend runs against.

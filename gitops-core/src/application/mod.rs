@@ -3,6 +3,7 @@
 //! The model is a superset of Argo CD's `Application` (argo-cd 3.2, `pkg/apis/application/v1alpha1/types.go`): whatever
 //! that holds has its place here, so that a conversion drops nothing.
 
+mod debug;
 mod destination;
 mod policy;
 mod source;

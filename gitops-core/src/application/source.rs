@@ -2,7 +2,6 @@
 
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::fmt;
 
 /// What kind of repository a source is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -19,7 +18,7 @@ pub enum SourceKind {
 }
 
 /// One source of an application.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Source {
     /// The repository's URL: `https://…`, `ssh://…`, `git@host:path`, `file://…`, a local path, `oci://…`.
@@ -150,7 +149,7 @@ pub struct Jsonnet {
 }
 
 /// A variable of Jsonnet.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct JsonnetVar {
     /// The name.
@@ -163,7 +162,7 @@ pub struct JsonnetVar {
 }
 
 /// Settings of kustomize, as Argo CD names them.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct Kustomize {
     /// Put before every name.
@@ -296,7 +295,7 @@ pub struct HelmParameter {
 }
 
 /// One `--set-file`.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct HelmFileParameter {
     /// The name.
@@ -344,49 +343,6 @@ pub struct PluginParameter {
     /// A map.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub map: Option<BTreeMap<String, String>>,
-}
-
-// Values may be secrets: what is printed names them and leaves them out.
-
-impl fmt::Debug for Helm {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Helm")
-            .field("release_name", &self.release_name)
-            .field("version", &self.version)
-            .field("namespace", &self.namespace)
-            .field("value_files", &self.value_files)
-            .field(
-                "has_values",
-                &(!self.values.is_empty() || self.values_object.is_some()),
-            )
-            .field("parameters", &self.parameters)
-            .field("file_parameters", &self.file_parameters)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for HelmParameter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("HelmParameter")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for EnvVar {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("EnvVar")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
-}
-
-impl fmt::Debug for PluginParameter {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("PluginParameter")
-            .field("name", &self.name)
-            .finish_non_exhaustive()
-    }
 }
 
 /// Rendered manifests are committed before they are synced (Argo CD's `sourceHydrator`).

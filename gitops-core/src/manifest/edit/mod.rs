@@ -10,6 +10,8 @@ mod align;
 mod apply;
 mod splice;
 
+use std::fmt;
+
 use serde_json::Value;
 
 use self::apply::path;
@@ -29,7 +31,7 @@ pub enum Target {
 }
 
 /// One change of a file. Pointers are JSON pointers (RFC 6901) into the document.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 #[non_exhaustive]
 pub enum Edit {
     /// Gives a node a value. A key that is not there is added, its parents too; an item of a list must be there.
@@ -74,6 +76,32 @@ pub enum Edit {
         /// The document.
         target: Target,
     },
+}
+
+impl fmt::Debug for Edit {
+    /// Without values, which may be secrets.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (name, target, pointer) = match self {
+            Self::Set {
+                target, pointer, ..
+            } => ("Set", Some(target), Some(pointer)),
+            Self::Append {
+                target, pointer, ..
+            } => ("Append", Some(target), Some(pointer)),
+            Self::Remove { target, pointer } => ("Remove", Some(target), Some(pointer)),
+            Self::Update { target, .. } => ("Update", Some(target), None),
+            Self::AppendDocument { .. } => ("AppendDocument", None, None),
+            Self::RemoveDocument { target } => ("RemoveDocument", Some(target), None),
+        };
+        let mut shown = f.debug_struct(name);
+        if let Some(target) = target {
+            shown.field("target", target);
+        }
+        if let Some(pointer) = pointer {
+            shown.field("pointer", pointer);
+        }
+        shown.finish_non_exhaustive()
+    }
 }
 
 /// Makes edits, one after the other, in the text of a file.

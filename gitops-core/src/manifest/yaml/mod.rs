@@ -18,6 +18,7 @@ pub(crate) mod tree;
 pub(crate) mod write;
 
 use std::cell::OnceCell;
+use std::fmt;
 use std::sync::Arc;
 
 use serde_json::Value;
@@ -52,12 +53,21 @@ impl Default for Limits {
 }
 
 /// One document of a file.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Document {
     /// What it says, as JSON.
     pub value: Value,
     /// Where it begins: its first key, or the bracket that opens it.
     pub origin: Origin,
+}
+
+impl fmt::Debug for Document {
+    /// Without the value, which may be a secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Document")
+            .field("origin", &self.origin)
+            .finish_non_exhaustive()
+    }
 }
 
 /// Reads the objects of a file. Documents that hold nothing are passed over, lists (every object with `items` that is an array, as
