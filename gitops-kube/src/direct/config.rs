@@ -5,7 +5,7 @@ use gitops_core::backend::ResourceAction;
 use gitops_core::manifest::render::Renderers;
 use gitops_core::manifest::{ManifestSet, Tree};
 use gitops_core::{Error, ErrorKind, Result};
-use gitops_git::{CommitOptions, CommitOutcome, GitClient};
+use gitops_git::{CommitOptions, CommitOutcome, GitClient, RepoUrl};
 use sha2::{Digest as _, Sha256};
 
 use super::sources::{GitSources, Sources, clean_path};
@@ -82,12 +82,12 @@ impl ConfigManager {
     /// made of the path, in the options' namespace: the same path of the same repository is the same set.
     ///
     /// # Errors
-    /// `NotFound` for an unknown repository, revision or path; `InvalidInput` for manifests that cannot be read; `Failed` when an object could not be
+    /// `NotFound` for an unknown repository, revision or path; `InvalidInput` for a URL or manifests that cannot be read; `Failed` when an object could not be
     /// applied, pruned or become healthy: then the error's source is a [`GitSyncFailed`], which holds the whole report.
     #[tracing::instrument(skip_all, fields(path))]
     pub async fn sync_from_git(&self, repo: &str, path: &str) -> Result<GitSync> {
         let path = clean_path(path)?;
-        let app = Application::new(set_name(repo, &path))
+        let app = Application::new(set_name(&RepoUrl::parse(repo)?, &path))
             .source(Source::git(repo).path(&*path).revision(&*self.revision))
             .in_namespace(&*self.options.namespace);
         let mut rendered = self.sources.render(&app, &[]).await?;
@@ -140,15 +140,29 @@ impl ConfigManager {
                         }
                         tree => tree?,
                     };
-                    to_git::edits(&tree, &config.objects, config.prune, &config.layout)
+                    to_git::edits(&tree, config)
                 }
             })
             .await
     }
 }
 
+impl std::fmt::Debug for Config {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Config")
+            .field("repo", &gitops_core::error::redact_url(&self.repo))
+            .field("path", &self.path)
+            .field("objects", &self.objects.len())
+            .field("namespace", &self.namespace)
+            .field("prune", &self.prune)
+            .field("allow_secrets", &self.allow_secrets)
+            .field("layout", &self.layout)
+            .finish_non_exhaustive()
+    }
+}
+
 /// What a path of a repository shall hold.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Config {
     /// The repository's URL.
     pub repo: String,
@@ -156,6 +170,9 @@ pub struct Config {
     pub path: String,
     /// The objects.
     pub objects: ManifestSet,
+    /// The namespace that objects without one belong to: one that names it and one that leaves it out are the same object, and each file keeps its way.
+    /// Empty unless set: then they are two.
+    pub namespace: String,
     /// Remove objects that are not among [`objects`](Self::objects). Off unless set.
     pub prune: bool,
     /// Write Secrets as they are, for everybody to read. Off unless set.
@@ -173,6 +190,7 @@ impl Config {
             repo: repo.into(),
             path: String::new(),
             objects,
+            namespace: String::new(),
             prune: false,
             allow_secrets: false,
             layout: Layout::default(),
@@ -184,6 +202,13 @@ impl Config {
     #[must_use]
     pub fn path(mut self, path: impl Into<String>) -> Self {
         self.path = path.into();
+        self
+    }
+
+    /// Sets [`namespace`](Self::namespace).
+    #[must_use]
+    pub fn namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
         self
     }
 
@@ -202,9 +227,15 @@ impl Config {
     }
 }
 
-/// A name that Kubernetes takes, for a path of a repository; the hash keeps `a/b` and `a-b` apart.
-fn set_name(repo: &str, path: &str) -> String {
-    let hash = Sha256::digest(format!("{repo}\n{path}"));
+/// A name that Kubernetes takes, for a path of a repository; the hash keeps `a/b` and `a-b` apart. How the repository is reached does not count: `.git` at the
+/// end, a user, HTTPS or SSH.
+fn set_name(repo: &RepoUrl, path: &str) -> String {
+    let port = repo
+        .port()
+        .map(|port| format!(":{port}"))
+        .unwrap_or_default();
+    let place = repo.path().trim_matches('/').trim_end_matches(".git");
+    let hash = Sha256::digest(format!("{}{port}/{place}\n{path}", repo.host()));
     let readable: String = path
         .chars()
         .map(|c| {
@@ -224,4 +255,25 @@ fn set_name(repo: &str, path: &str) -> String {
         "{readable}-{:02x}{:02x}{:02x}{:02x}",
         hash[0], hash[1], hash[2], hash[3]
     )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_set_is_named_after_the_repository_however_it_is_reached() {
+        let name = |url: &str, path: &str| set_name(&RepoUrl::parse(url).unwrap(), path);
+        let one = name("https://git.example.com/team/shop", "apps/web");
+        for same in [
+            "https://git.example.com/team/shop.git",
+            "https://git.example.com/team/shop/",
+            "https://bot@git.example.com/team/shop.git",
+            "git@git.example.com:team/shop.git",
+        ] {
+            assert_eq!(name(same, "apps/web"), one, "{same}");
+        }
+        assert_ne!(name("https://git.example.com/team/other", "apps/web"), one);
+        assert_ne!(name("https://git.example.com/team/shop", "apps-web"), one);
+    }
 }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use gitops_core::manifest::edit::{self, Edit, Target};
 use gitops_core::manifest::render::KUSTOMIZATIONS;
-use gitops_core::manifest::{ManifestSet, Object, ObjectId, Tree, check_path, yaml};
+use gitops_core::manifest::{Object, ObjectId, Tree, check_path, yaml};
 use gitops_core::{Error, Result};
 use gitops_git::Edits;
 use serde_json::{Map, Value};
+
+use super::config::Config;
 
 /// What the server adds to an object, which Git does not say.
 const SERVER_METADATA: [&str; 8] = [
@@ -111,34 +113,43 @@ struct Held {
     value: Value,
 }
 
-/// The edits that make `tree` hold `wanted`, with paths from the repository's root. With `prune`, what is not wanted is taken away.
-pub(super) fn edits(
-    tree: &Tree,
-    wanted: &ManifestSet,
-    prune: bool,
-    layout: &Layout,
-) -> Result<Edits> {
+/// The edits that make `tree` hold the configuration's objects, with paths from the repository's root. With `prune`, what is not wanted is taken away.
+pub(super) fn edits(tree: &Tree, config: &Config) -> Result<Edits> {
     let texts = texts(tree)?;
-    let held = read(&texts)?;
+    let held = read(&texts, &config.namespace)?;
+    let mut wanted = BTreeMap::new();
+    for object in &config.objects {
+        let id = normal(object.id(), &config.namespace);
+        if wanted.insert(id.clone(), object).is_some() {
+            return Err(Error::invalid(format!(
+                "{id} is wanted twice, with and without namespace {}",
+                config.namespace
+            )));
+        }
+    }
     let mut changes: BTreeMap<String, Changes> = BTreeMap::new();
-    for object in wanted {
-        let value = clean(object);
-        match held.get(&object.id()) {
-            Some(held) if same(&held.value, &value) => {}
-            Some(held) => changes
-                .entry(held.place.file.clone())
-                .or_default()
-                .edits
-                .push(update(&held.place, value)),
+    for (id, object) in &wanted {
+        let mut value = clean(object);
+        match held.get(id) {
+            Some(held) => {
+                name_namespace_as(&held.value, &mut value);
+                if !same(&held.value, &value) {
+                    changes
+                        .entry(held.place.file.clone())
+                        .or_default()
+                        .edits
+                        .push(update(&held.place, value));
+                }
+            }
             None => changes
-                .entry(within(tree, &layout.file(object)?))
+                .entry(within(tree, &config.layout.file(object)?))
                 .or_default()
                 .new
                 .push(value),
         }
     }
-    if prune {
-        let gone = held.iter().filter(|(id, _)| wanted.get(id).is_none());
+    if config.prune {
+        let gone = held.iter().filter(|(id, _)| !wanted.contains_key(*id));
         for (_, held) in gone {
             changes
                 .entry(held.place.file.clone())
@@ -236,7 +247,27 @@ fn texts(tree: &Tree) -> Result<BTreeMap<String, &str>> {
     Ok(texts)
 }
 
-fn read(texts: &BTreeMap<String, &str>) -> Result<BTreeMap<ObjectId, Held>> {
+/// An identity in which the namespace of objects without one is left out.
+fn normal(mut id: ObjectId, namespace: &str) -> ObjectId {
+    if id.namespace == namespace {
+        id.namespace.clear();
+    }
+    id
+}
+
+/// Lets `value` name its namespace if, and only if, the file does.
+fn name_namespace_as(held: &Value, value: &mut Value) {
+    let metadata = value.get_mut("metadata").and_then(Value::as_object_mut);
+    let (Some(metadata), name) = (metadata, held.pointer("/metadata/namespace")) else {
+        return;
+    };
+    match name {
+        Some(name) => metadata.insert("namespace".into(), name.clone()),
+        None => metadata.remove("namespace"),
+    };
+}
+
+fn read(texts: &BTreeMap<String, &str>, namespace: &str) -> Result<BTreeMap<ObjectId, Held>> {
     let mut held: BTreeMap<ObjectId, Held> = BTreeMap::new();
     for (file, text) in texts {
         let documents = yaml::parse_values(file, text.as_bytes())?;
@@ -260,7 +291,7 @@ fn read(texts: &BTreeMap<String, &str>) -> Result<BTreeMap<ObjectId, Held>> {
                     document: number,
                     item,
                 };
-                let id = object.id();
+                let id = normal(object.id(), namespace);
                 let one = Held {
                     place,
                     value: object.into_value(),
@@ -319,7 +350,8 @@ fn within(tree: &Tree, path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use gitops_core::manifest::TreeEntry;
+    use gitops_core::manifest::{ManifestSet, TreeEntry};
+    use gitops_git::CommitOptions;
     use serde_json::json;
 
     use super::*;
@@ -346,6 +378,10 @@ mod tests {
         .unwrap()
     }
 
+    fn config(values: &[Value]) -> Config {
+        Config::new("", set(values), CommitOptions::new("a", "b", "c"))
+    }
+
     const FILE: &str = "# ours\napiVersion: v1\nkind: ConfigMap\nmetadata: {name: a} # the first\ndata:\n  k: '1'\n---\napiVersion: v1\nkind: ConfigMap\nmetadata:\n  name: b\ndata: {k: \"1\"}\n";
 
     #[test]
@@ -357,9 +393,7 @@ mod tests {
         live["metadata"]["annotations"] = Value::Null;
         let edits = edits(
             &tree(&[("all.yaml", FILE)]),
-            &set(&[live, map("b", "1")]),
-            true,
-            &Layout::default(),
+            &config(&[live, map("b", "1")]).prune(true),
         )
         .unwrap();
         assert!(edits.is_empty(), "{edits:?}");
@@ -374,23 +408,43 @@ mod tests {
                 "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c}\n",
             ),
         ]);
-        let wanted = set(&[map("a", "1")]);
-        assert!(
-            edits(&tree, &wanted, false, &Layout::default())
-                .unwrap()
-                .is_empty()
-        );
-        let pruned = edits(&tree, &wanted, true, &Layout::default()).unwrap();
+        let wanted = config(&[map("a", "1")]);
+        assert!(edits(&tree, &wanted).unwrap().is_empty());
+        let pruned = edits(&tree, &wanted.prune(true)).unwrap();
         assert_eq!(pruned.paths(), ["apps/all.yaml", "apps/c.yaml"]);
+    }
+
+    #[test]
+    fn with_and_without_its_namespace_it_is_one_object() {
+        let tree = tree(&[
+            ("all.yaml", FILE),
+            (
+                "c.yaml",
+                "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: c, namespace: shop}\n",
+            ),
+        ]);
+        let named = |name: &str, value: &str| {
+            let mut value = map(name, value);
+            value["metadata"]["namespace"] = json!("shop");
+            value
+        };
+        let c = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "c"}});
+        let wanted = [named("a", "1"), named("b", "2"), c];
+        let shop = config(&wanted).namespace("shop").prune(true);
+        let changed = edits(&tree, &shop).unwrap();
+        assert_eq!(changed.paths(), ["apps/all.yaml"]);
+        // Without knowing the namespace they are others.
+        let apart = edits(&tree, &config(&wanted)).unwrap();
+        assert_eq!(apart.paths().len(), 3);
+        let twice = config(&[map("a", "1"), named("a", "1")]).namespace("shop");
+        assert!(edits(&tree, &twice).is_err());
     }
 
     #[test]
     fn rendered_paths_are_refused() {
         let error = edits(
             &tree(&[("kustomization.yaml", "")]),
-            &set(&[]),
-            true,
-            &Layout::default(),
+            &config(&[]).prune(true),
         )
         .unwrap_err();
         assert!(
