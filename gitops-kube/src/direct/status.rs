@@ -10,6 +10,7 @@ use gitops_core::backend::{
 };
 use gitops_core::manifest::ObjectId;
 use gitops_core::manifest::diff::ObjectDiff;
+use gitops_core::manifest::ignore::IgnoreRules;
 use gitops_core::{ErrorKind, Result};
 use jiff::Timestamp;
 
@@ -137,6 +138,7 @@ fn resource(step: &Step) -> Option<ResourceStatus> {
 pub(super) async fn explain(inner: &Inner, app: &Application) -> Result<Vec<Explanation>> {
     let (_, plan) = compare(inner, app, &[], true).await?;
     let set = ApplySet::of(app)?;
+    let rules = IgnoreRules::new(&app.ignore_differences)?;
     let mut explanations = Vec::new();
     for step in plan.steps() {
         if !matches!(
@@ -145,7 +147,7 @@ pub(super) async fn explain(inner: &Inner, app: &Application) -> Result<Vec<Expl
         ) {
             continue;
         }
-        let predicted = predict(inner, &set, step).await?;
+        let predicted = predict(inner, &set, &rules, step).await?;
         let after = predicted.as_ref().or(step.desired());
         explanations.push(Explanation {
             id: step.id.clone(),
@@ -161,9 +163,10 @@ pub(super) async fn explain(inner: &Inner, app: &Application) -> Result<Vec<Expl
 async fn predict(
     inner: &Inner,
     set: &ApplySet,
+    rules: &IgnoreRules,
     step: &Step,
 ) -> Result<Option<gitops_core::manifest::Object>> {
-    let (Some(desired), Some(_)) = (step.desired(), step.live()) else {
+    let (Some(desired), Some(live)) = (step.desired(), step.live()) else {
         return Ok(None);
     };
     let params = WriteParams {
@@ -178,7 +181,8 @@ async fn predict(
         .apply(step.kind(), desired, &params)
         .await
     {
-        Ok(predicted) => Ok(Some(predicted)),
+        // What is ignored is shown as if it stayed: it is no difference.
+        Ok(predicted) => Ok(Some(rules.respect(&predicted, live))),
         Err(error)
             if matches!(
                 error.kind(),
@@ -199,10 +203,11 @@ pub(super) async fn state(
 ) -> Result<Vec<ResourceState>> {
     let (_, plan) = compare(inner, app, revisions, true).await?;
     let set = ApplySet::of(app)?;
+    let rules = IgnoreRules::new(&app.ignore_differences)?;
     let mut states = Vec::new();
     for step in plan.steps() {
         let predicted = match step.action {
-            PlanAction::Update => predict(inner, &set, step).await?,
+            PlanAction::Update => predict(inner, &set, &rules, step).await?,
             PlanAction::Unchanged => step.live().cloned(),
             _ => None,
         };

@@ -30,6 +30,7 @@ mod wait;
 
 use std::sync::Arc;
 
+use gitops_core::manifest::ignore::IgnoreRules;
 use gitops_core::manifest::{ManifestSet, ObjectId};
 use gitops_core::{Error, Result, ResultExt};
 use tokio_util::sync::CancellationToken;
@@ -95,7 +96,7 @@ impl Engine {
     ///
     /// # Errors
     /// `InvalidInput` for manifests that the cluster cannot take (a kind that is not served, two objects with one identity), and for
-    /// an empty set that would prune everything; `Conflict` when the ApplySet belongs to another tool or application.
+    /// an empty set that would prune everything; `Unsupported` for a jq expression in `ignore_differences` without the feature `jq`; `Conflict` when the ApplySet belongs to another tool or application.
     pub async fn plan(
         &self,
         set: &ApplySet,
@@ -105,7 +106,9 @@ impl Engine {
     ) -> Result<Plan> {
         let span =
             tracing::info_span!("plan", set = set.parent_name(), namespace = set.namespace());
+        let ignore = IgnoreRules::new(&options.ignore_differences)?;
         plan::Planner {
+            ignore: &ignore,
             cluster: &self.retrying(options.retry),
             health: &self.health,
             set,

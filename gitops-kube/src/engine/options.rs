@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use gitops_core::application::ManagedNamespaceMetadata;
+use gitops_core::application::{IgnoreDifference, ManagedNamespaceMetadata};
 use gitops_core::backend::{Propagation, SyncResource};
 
 /// How it is told whether an object needs a request.
@@ -78,6 +78,14 @@ pub struct EngineOptions {
     pub validate: bool,
     /// How no-ops are told.
     pub verify: Verify,
+    /// Differences that do not count, as Argo CD's `ignoreDifferences`: an object that differs in nothing else is told to be in sync by a plan that
+    /// asks the server ([`Verify::Confirm`], [`Verify::DryRun`]). A sync that applies it writes such fields too, as Argo CD's does, unless the next two
+    /// fields say otherwise.
+    pub ignore_differences: Vec<IgnoreDifference>,
+    /// Leave what is ignored as it is live (`RespectIgnoreDifferences=true`); what is not there yet is made as desired.
+    pub respect_ignored: bool,
+    /// Do not apply an object that differs in nothing but what is ignored (`ApplyOutOfSyncOnly=true`).
+    pub out_of_sync_only: bool,
     /// Only these resources; empty means all.
     pub resources: Vec<SyncResource>,
     /// Make the namespace [`namespace`](Self::namespace) first, with these labels and annotations.
@@ -106,6 +114,9 @@ impl Default for EngineOptions {
             adopt: false,
             validate: false,
             verify: Verify::Digest,
+            ignore_differences: Vec::new(),
+            respect_ignored: false,
+            out_of_sync_only: false,
             resources: Vec::new(),
             create_namespace: None,
             propagation: Propagation::Background,

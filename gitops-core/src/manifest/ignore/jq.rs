@@ -186,7 +186,7 @@ fn forbidden(term: &Term<&str>) -> Option<String> {
             .or_else(|| otherwise.as_deref().and_then(forbidden)),
         Term::Def(..) => Some("a definition".into()),
         Term::Call(name, arguments) => {
-            let known = FUNCTIONS.contains(name) && !(*name == "recurse" && !arguments.is_empty());
+            let known = FUNCTIONS.contains(name) && (*name != "recurse" || arguments.is_empty());
             if known {
                 arguments.iter().find_map(forbidden)
             } else {

@@ -2,10 +2,13 @@
 
 use futures::FutureExt;
 use gitops_core::Result;
+use gitops_core::manifest::Object;
 use gitops_core::manifest::digest::live_digest;
 
+use super::live::Live;
 use super::{PlanAction, Planner, Step};
 use crate::cluster::WriteParams;
+use crate::engine::applyset::PART_OF_LABEL;
 use crate::engine::concurrent;
 use crate::engine::inventory::Inventory;
 use crate::engine::options::Verify;
@@ -51,22 +54,32 @@ impl Planner<'_> {
         Ok(())
     }
 
-    /// Asks the server about each object: what a dry-run apply would leave as it is needs no request.
-    pub(super) async fn verify(&self, steps: &mut [Step]) -> Result<()> {
-        let params = WriteParams {
-            field_manager: self.set.manager().to_owned(),
-            dry_run: true,
-            force: self.options.force_conflicts,
-            ..WriteParams::default()
-        };
+    /// Puts what is ignored of the live forms into the desired ones. Digests stay those of what Git says.
+    pub(super) fn respect(&self, steps: &mut [Step]) {
+        if !self.options.respect_ignored {
+            return;
+        }
+        for step in steps.iter_mut().filter(|step| self.concerned(&step.id)) {
+            let live = step.live.as_ref().and_then(|live| live.object.as_ref());
+            if let (Some(desired), Some(live)) = (&step.desired, live) {
+                let mut desired = self.ignore.respect(desired, live);
+                desired.set_label(PART_OF_LABEL, self.set.id());
+                step.desired = Some(desired);
+            }
+        }
+    }
+
+    /// Asks the server about each object that the options say: what a dry-run apply would leave as it is needs no request.
+    pub(super) async fn verify(&self, steps: &mut [Step], inventory: &Inventory) -> Result<()> {
         let asked = steps
             .iter_mut()
-            .filter(|step| match step.action {
-                PlanAction::Update => true,
-                PlanAction::Unchanged => self.options.verify == Verify::DryRun,
+            .filter(|step| match (step.action, self.options.verify) {
+                (PlanAction::Update, Verify::Digest) => self.may_be_ignored(step, inventory),
+                (PlanAction::Update, _) => true,
+                (PlanAction::Unchanged, verify) => verify == Verify::DryRun,
                 _ => false,
             })
-            .map(|step| self.verify_one(step, &params).boxed())
+            .map(|step| self.verify_one(step).boxed())
             .collect();
         concurrent::run(self.options.concurrency, asked)
             .await
@@ -74,24 +87,56 @@ impl Planner<'_> {
             .collect()
     }
 
-    async fn verify_one(&self, step: &mut Step, params: &WriteParams) -> Result<()> {
+    /// Whether a sync may leave the object alone: it was recorded as it is, and rules ignore some of it.
+    fn may_be_ignored(&self, step: &Step, inventory: &Inventory) -> bool {
+        (self.options.respect_ignored || self.options.out_of_sync_only)
+            && self.concerned(&step.id)
+            && step.live.as_ref().is_some_and(|live| {
+                inventory
+                    .get(&step.id)
+                    .is_some_and(|entry| entry.uid == live.uid)
+            })
+    }
+
+    async fn verify_one(&self, step: &mut Step) -> Result<()> {
         let (Some(desired), Some(live)) = (&step.desired, &step.live) else {
             return Ok(());
+        };
+        let concerned = self.concerned(&step.id);
+        let params = WriteParams {
+            field_manager: self.set.manager().to_owned(),
+            dry_run: true,
+            // A conflict over a field that is ignored says nothing of the others.
+            force: self.options.force_conflicts || concerned,
+            ..WriteParams::default()
         };
         if live.terminating {
             return Ok(());
         }
-        let predicted = self.cluster.apply(&step.kind, desired, params).await;
+        let predicted = self.cluster.apply(&step.kind, desired, &params).await;
         (step.action, step.reason) = match predicted {
             Ok(predicted) if live_digest(&predicted, self.set.manager()) == live.digest => {
                 (PlanAction::Unchanged, String::new())
             }
+            Ok(predicted) if concerned && self.same_but_ignored(&predicted, live) => (
+                PlanAction::Unchanged,
+                "what differs is ignored (ignoreDifferences)".into(),
+            ),
             Ok(_) => (PlanAction::Update, "a dry-run apply changes it".into()),
             // The server refuses it (an immutable field, a conflict): then it is not as it should be.
             Err(error) if !error.is_retryable() => (PlanAction::Update, error.to_string()),
             Err(error) => return Err(error.context(format!("dry-run of {}", step.id))),
         };
         Ok(())
+    }
+
+    /// Whether `predicted` and the live form differ in nothing but what is ignored; who owns which field does not count.
+    fn same_but_ignored(&self, predicted: &Object, live: &Live) -> bool {
+        let Some(live) = &live.object else {
+            return false;
+        };
+        let digest = |object| live_digest(&self.ignore.strip(object, Some(live)), "");
+        digest(predicted) == digest(live)
     }
 
     pub(super) fn decide_prune(&self, step: &mut Step, inventory: &Inventory) {

@@ -101,12 +101,11 @@ impl Planner<'_> {
                     None => format!("list {}", kind.group_kind()),
                 })?,
             };
-            live.extend(page.items.into_iter().map(|object| {
-                (
-                    object.id(),
-                    Live::of(object, self.set, self.health, self.plan.keep_live),
-                )
-            }));
+            live.extend(
+                page.items
+                    .into_iter()
+                    .map(|object| (object.id(), self.live(object))),
+            );
             match page.continue_token {
                 Some(token) => params.continue_token = Some(token),
                 None => return Ok(live),
@@ -115,16 +114,31 @@ impl Planner<'_> {
     }
 
     /// Reads one by one what no labelled list found.
-    pub(super) async fn look_up(&self, steps: &mut [Step]) -> Result<()> {
+    pub(super) async fn look_up(
+        &self,
+        steps: &mut [Step],
+        wanted: impl Fn(&ObjectId) -> bool,
+    ) -> Result<()> {
         let missing = steps
             .iter_mut()
-            .filter(|step| step.live.is_none() && !step.deferred)
+            .filter(|step| step.live.is_none() && !step.deferred && wanted(&step.id))
             .map(|step| self.look_up_one(step).boxed())
             .collect();
         concurrent::run(self.options.concurrency, missing)
             .await
             .into_iter()
             .collect()
+    }
+
+    /// What the plan keeps of `object`: the object itself only where it is needed.
+    fn live(&self, object: Object) -> Live {
+        let keep = self.plan.keep_live || self.concerned(&object.id());
+        Live::of(object, self.set, self.health, keep)
+    }
+
+    /// Whether some of what differs in the object of this identity is ignored.
+    pub(super) fn concerned(&self, id: &ObjectId) -> bool {
+        !self.ignore.is_empty() && self.ignore.concern(id)
     }
 
     async fn look_up_one(&self, step: &mut Step) -> Result<()> {
@@ -142,7 +156,7 @@ impl Planner<'_> {
         {
             return Err(claimed(&step.id, &object, other));
         }
-        step.live = Some(Live::of(object, self.set, self.health, self.plan.keep_live));
+        step.live = Some(self.live(object));
         Ok(())
     }
 }

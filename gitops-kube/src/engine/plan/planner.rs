@@ -2,6 +2,7 @@
 
 use std::time::Instant;
 
+use gitops_core::manifest::ignore::IgnoreRules;
 use gitops_core::manifest::{ManifestSet, ObjectId};
 use gitops_core::{Error, Result};
 use tracing::debug;
@@ -11,7 +12,7 @@ use crate::cluster::Cluster;
 use crate::engine::applyset::ApplySet;
 use crate::engine::hooks;
 use crate::engine::inventory::Inventory;
-use crate::engine::options::{EngineOptions, Verify};
+use crate::engine::options::EngineOptions;
 use crate::health::HealthRules;
 
 pub(in crate::engine) struct Planner<'a> {
@@ -20,6 +21,7 @@ pub(in crate::engine) struct Planner<'a> {
     pub(in crate::engine) set: &'a ApplySet,
     pub(in crate::engine) options: &'a EngineOptions,
     pub(in crate::engine) plan: PlanOptions,
+    pub(in crate::engine) ignore: &'a IgnoreRules,
 }
 
 impl Planner<'_> {
@@ -49,14 +51,16 @@ impl Planner<'_> {
             planned.push(step);
         }
         if self.plan.look_up || self.options.force_conflicts {
-            self.look_up(&mut planned).await?;
+            self.look_up(&mut planned, |_| true).await?;
+        } else if self.options.respect_ignored && !self.ignore.is_empty() {
+            self.look_up(&mut planned, |id| self.ignore.concern(id))
+                .await?;
         }
+        self.respect(&mut planned);
         for step in &mut planned {
             self.decide(step, &inventory)?;
         }
-        if self.options.verify != Verify::Digest {
-            self.verify(&mut planned).await?;
-        }
+        self.verify(&mut planned, &inventory).await?;
         let mut pruned: Vec<Step> = gone
             .into_iter()
             .filter_map(|mut step| {
