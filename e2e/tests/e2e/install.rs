@@ -104,6 +104,7 @@ impl Installer {
                 wait: None,
                 ..EngineOptions::default()
             },
+            ..DirectOptions::default()
         };
         let sources = Arc::new(GitSources::new(git, Renderers::default()));
         Ok(Self {
