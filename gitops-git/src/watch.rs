@@ -22,7 +22,8 @@ use crate::url::RepoUrl;
 pub struct WatchOptions {
     /// The time between two looks at a repository (one minute unless set).
     pub interval: Duration,
-    /// The share of the interval by which each pause is made longer or shorter at random (0.1 unless set), so that many watchers do not look at once.
+    /// The share of the interval by which each pause is made longer at random (0.1 unless set), so that many watchers do not look at once. Never shorter: a server
+    /// that named a time is not asked before it.
     pub jitter: f64,
     /// After errors the pause doubles, up to this (ten minutes unless set); a server's `Retry-After` counts when it is longer.
     pub max_backoff: Duration,
@@ -53,6 +54,9 @@ pub struct NewRevision {
     /// The commit that the item before told; `None` for the first.
     pub previous: Option<String>,
 }
+
+/// Whoever never wants to look again may say so; clocks do not count for ever.
+const LONGEST: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
 
 /// Watches revisions of repositories by listing their references; nothing is fetched. Clones share everything.
 ///
@@ -126,7 +130,7 @@ impl GitWatcher {
     /// The commits that `revision` comes to mean: the one it means now, then each new one. When several follow each other between two looks, only the
     /// last is told.
     ///
-    /// Errors (of the network, or a revision that does not exist) are items; the stream goes on, after growing pauses. It ends when the runtime does. Watching
+    /// Errors (of the network, or a revision that does not exist) are items; the stream goes on, after growing pauses. Watching
     /// starts with the first poll, and stops when the stream is dropped. Must be polled within a Tokio runtime.
     pub fn watch(
         &self,
@@ -256,9 +260,13 @@ impl Shared {
                 .min(options.max_backoff.max(options.interval))
                 .max(retry_after.unwrap_or_default()),
         };
-        let spread = options.jitter.clamp(0.0, 1.0) * (fastrand::f64() * 2.0 - 1.0);
-        base.mul_f64((1.0 + spread).max(0.0))
-            .max(Duration::from_millis(1))
+        let base = base.clamp(Duration::from_millis(1), LONGEST);
+        let share = if options.jitter.is_nan() {
+            0.0
+        } else {
+            options.jitter.clamp(0.0, 1.0)
+        };
+        base + base.mul_f64(share * fastrand::f64())
     }
 }
 
@@ -386,8 +394,24 @@ mod tests {
                 .fold((f64::MAX, 0.0_f64), |(low, high), pause| {
                     (low.min(*pause), high.max(*pause))
                 });
-            assert!(low >= base * 0.9 - 0.001 && high <= base * 1.1 + 0.001);
+            assert!(low >= base && high <= base * 1.1 + 0.001, "{low} to {high}");
             assert!(high - low > base * 0.05, "{low} to {high}");
+        }
+    }
+
+    #[test]
+    fn no_interval_is_too_long() {
+        for jitter in [0.0, 1.0, f64::NAN, f64::INFINITY, -1.0] {
+            let watcher = GitWatcher::new(WatchOptions {
+                interval: Duration::MAX,
+                jitter,
+                max_backoff: Duration::MAX,
+            });
+            for (failures, retry_after) in [(0, None), (40, None), (1, Some(Duration::MAX))] {
+                let pause = watcher.shared.pause_after(failures, retry_after);
+                let _ = Instant::now() + pause;
+                assert!(pause >= LONGEST);
+            }
         }
     }
 }

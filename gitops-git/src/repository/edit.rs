@@ -1,6 +1,7 @@
 //! Edits of a tree, made into Git objects without a checkout.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use git2::{FileMode, ObjectType, Oid};
 use gitops_core::manifest::{Tree, check_path};
@@ -79,7 +80,7 @@ impl Snapshot {
     }
 }
 
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 enum Edit {
     Put {
         bytes: Vec<u8>,
@@ -89,6 +90,21 @@ enum Edit {
     Rename {
         from: String,
     },
+}
+
+impl fmt::Debug for Edit {
+    /// A file's bytes are told by their number: they may be secret.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Put { bytes, executable } => f
+                .debug_struct("Put")
+                .field("bytes", &bytes.len())
+                .field("executable", executable)
+                .finish(),
+            Self::Delete => f.write_str("Delete"),
+            Self::Rename { from } => f.debug_struct("Rename").field("from", from).finish(),
+        }
+    }
 }
 
 /// Edits of files, applied in the order given. Paths are from the repository's root, with `/`.

@@ -119,17 +119,19 @@ impl Repository {
     #[tracing::instrument(skip_all, fields(url = %self.inner.url, %revision))]
     pub async fn fetch_revision(&self, revision: &Revision) -> Result<Fetched> {
         match revision {
-            Revision::Head => self.fetch_reference("HEAD").await.map_err(|error| {
-                if error.kind() == ErrorKind::NotFound
-                    && error.message().contains("remote ref HEAD")
-                {
-                    Error::not_found("the repository is empty: its HEAD leads to no commit")
+            Revision::Head => match self.fetch_reference("HEAD").await {
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    if self.list_refs().await?.refs.is_empty() {
+                        return Err(Error::not_found(
+                            "the repository is empty: its HEAD leads to no commit",
+                        )
                         .context(format!("fetch of {}", self.inner.url))
-                        .with_source(error)
-                } else {
-                    error
+                        .with_source(error));
+                    }
+                    Err(error)
                 }
-            }),
+                result => result,
+            },
             Revision::Branch(name) => self.fetch_reference(&format!("refs/heads/{name}")).await,
             Revision::Tag(name) => self.fetch_reference(&format!("refs/tags/{name}")).await,
             Revision::Ref(name) => self.fetch_reference(name).await,
@@ -146,10 +148,12 @@ impl Repository {
                 if is_ref_name(&format!("refs/heads/{name}")) {
                     for kind in ["heads", "tags"] {
                         match self.fetch_reference(&format!("refs/{kind}/{name}")).await {
-                            Err(error) if missing_ref(&error) => {}
+                            Err(error) if error.kind() == ErrorKind::NotFound => {}
                             result => return result,
                         }
                     }
+                    // It may be the repository that is missing: this tells.
+                    self.list_refs().await?;
                 }
                 if Revision::is_short_sha(name) {
                     match self.fetch_commit(name).await {
@@ -330,11 +334,6 @@ impl Repository {
         })
         .await
     }
-}
-
-/// Whether the error says that the reference, not the repository, is missing.
-fn missing_ref(error: &Error) -> bool {
-    error.kind() == ErrorKind::NotFound && error.message().contains("remote ref")
 }
 
 fn rewritten(

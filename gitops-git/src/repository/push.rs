@@ -132,7 +132,8 @@ impl Repository {
     ///
     /// # Errors
     /// What `edit` returns; `Conflict` after the last attempt; `NotFound` when the branch does not exist; `InvalidInput` for a bad branch name, template, trailer or
-    /// path, or in a shallow copy; else as the [`Transport`](crate::Transport)'s contract says (`PermissionDenied` when a hook or a protected branch refuses).
+    /// path, or in a shallow copy; `Timeout` when all attempts together took too long, or the answer to the last push did not come: the commit may be on the branch
+    /// then, and [`log`](Self::log) tells; else as the [`Transport`](crate::Transport)'s contract says (`PermissionDenied` when a hook or a protected branch refuses).
     #[tracing::instrument(skip_all, fields(url = %self.inner.url, branch = options.branch.as_deref().unwrap_or("HEAD")))]
     pub async fn commit<F, Fut>(
         &self,
@@ -257,12 +258,8 @@ impl Repository {
             .await
         {
             Ok(fetched) => return Ok(Some(fetched.commit)),
-            Err(error)
-                if error.kind() == ErrorKind::NotFound
-                    && error.message().contains("remote ref") =>
-            {
-                error
-            }
+            // The branch, or the whole repository: the list of references tells.
+            Err(error) if error.kind() == ErrorKind::NotFound => error,
             Err(error) => return Err(error),
         };
         let refs = self.list_refs().await?;
