@@ -7,6 +7,7 @@
 //! | `git` (default) | [`git`]: read, watch and write repositories |
 //! | `kube` (default) | [`kube`]: the engine, health, the direct backend |
 //! | `cron` | sync windows in [`core::rule`] |
+//! | `images` | validation of images in [`core::validate`] |
 //! | `cel` | health by CEL expressions |
 //! | `cache`, `limit`, `retry` | [`core`]'s decorators around any backend: cached statuses, bounded concurrency, retries |
 //! | `redis` | the cache's store on Redis |

@@ -1,5 +1,42 @@
 //! Validation of applications before they are synced.
+//!
+//! [`Validators`] asks any number of [`Validator`]s at the same time and hands back all that they found, each [`Finding`] with a stable code, a severity, the object, its
+//! place in the source and the field.
+//!
+//! | validator | finds (codes) |
+//! | --- | --- |
+//! | [`WellFormed`] | missing fields, names, labels and annotations that the API server refuses, passwords in URLs: `missing-field`, `invalid-field`, `invalid-name`, `invalid-label`, `invalid-annotation`, `credentials-in-url` |
+//! | [`AllowedRepositories`] | sources from elsewhere: `repository-denied` |
+//! | [`AllowedDestinations`] | clusters and namespaces that are not for this application: `destination-denied` |
+//! | [`PinnedRevision`] | branches and ranges where a commit or a version is demanded: `revision-not-pinned` |
+//! | [`NoPlainTextSecrets`] | Secrets and private keys as they are: `plain-text-secret`, `private-key` |
+//! | [`AllowedKinds`] | kinds that are not wanted: `kind-denied` |
+//! | [`InsideDestination`] | objects for other namespaces: `namespace-outside-destination` |
+//! | `AllowedImages` (feature `images`) | images from elsewhere or that move: `image-denied`, `image-not-pinned`, `invalid-image` |
+//! | `SchemaValidator` (`gitops-kube`, feature `schema`) | objects that do not fit the API server's schema |
+//! | `DryRunValidator` (`gitops-kube`) | what the API server refuses |
+//!
+//! # Where the sketch's methods are
+//!
+//! | in the sketch (Go) | here |
+//! | --- | --- |
+//! | `ValidationManager` | [`Validators`] |
+//! | `ValidationManager.AddValidator(validator)` | [`Validators::add_validator`] |
+//! | `ValidationManager.ValidateApplication(ctx, app) error` | [`Validators::validate`], which gives a [`Report`]; [`Report::into_result`] makes an error of it; [`Validators::fail_fast`] stops at the first error as the sketch does |
+//! | `Validator.Validate(ctx, app) error` | [`Validator::validate`] |
 
+mod allow;
+mod destination;
+mod fields;
+#[cfg(feature = "images")]
+mod images;
+mod kinds;
+mod names;
+mod pinned;
+mod secrets;
+mod validators;
+
+use std::fmt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -7,7 +44,17 @@ use async_trait::async_trait;
 use crate::application::Application;
 use crate::backend::Severity;
 use crate::error::Result;
-use crate::manifest::{ManifestSet, ObjectId, Origin};
+use crate::manifest::{ManifestSet, Object, ObjectId, Origin};
+
+pub use self::allow::{AllowedDestinations, AllowedRepositories, DestinationPattern};
+pub use self::destination::InsideDestination;
+pub use self::fields::WellFormed;
+#[cfg(feature = "images")]
+pub use self::images::{AllowedImages, Image, images};
+pub use self::kinds::AllowedKinds;
+pub use self::pinned::PinnedRevision;
+pub use self::secrets::NoPlainTextSecrets;
+pub use self::validators::{Mode, Report, Validators};
 
 /// What a validator may look at.
 #[derive(Clone, Copy, Debug, Default)]
@@ -58,6 +105,63 @@ impl Finding {
             pointer: None,
         }
     }
+
+    /// An error about the application as a whole.
+    pub fn error(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(code, Severity::Error, message)
+    }
+
+    /// A warning about the application as a whole.
+    pub fn warning(code: impl Into<String>, message: impl Into<String>) -> Self {
+        Self::new(code, Severity::Warning, message)
+    }
+
+    /// Says which object it is about, and where that stands in the source.
+    #[must_use]
+    pub fn about(mut self, object: &Object) -> Self {
+        self.object = Some(object.id());
+        self.origin = object.origin().cloned();
+        self
+    }
+
+    /// Says which field it is about, as a JSON pointer.
+    #[must_use]
+    pub fn at(mut self, pointer: impl Into<String>) -> Self {
+        self.pointer = Some(pointer.into());
+        self
+    }
+}
+
+impl fmt::Display for Finding {
+    /// `deploy/web.yaml:12:1: error: Deployment.apps shop/web /spec/replicas: … [code]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(origin) = &self.origin {
+            write!(f, "{origin}: ")?;
+        }
+        f.write_str(match self.severity {
+            Severity::Info => "info: ",
+            Severity::Warning => "warning: ",
+            Severity::Error => "error: ",
+        })?;
+        if let Some(object) = &self.object {
+            write!(f, "{object}")?;
+            f.write_str(if self.pointer.is_some() { " " } else { ": " })?;
+        }
+        if let Some(pointer) = &self.pointer {
+            write!(f, "{pointer}: ")?;
+        }
+        write!(f, "{} [{}]", self.message, self.code)
+    }
+}
+
+/// One step of a JSON pointer, escaped (RFC 6901).
+pub fn escape(part: &str) -> String {
+    part.replace('~', "~0").replace('/', "~1")
+}
+
+/// The rendered objects of a context; none when there are none.
+pub(crate) fn objects<'a>(context: &Context<'a>) -> impl Iterator<Item = &'a Object> + use<'a> {
+    context.manifests.into_iter().flatten()
 }
 
 /// Looks for what is wrong with an application.
