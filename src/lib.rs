@@ -8,6 +8,7 @@
 //! | `kube` (default) | [`kube`]: the engine, health, the direct backend |
 //! | `cron` | sync windows in [`core::rule`] |
 //! | `images` | validation of images in [`core::validate`] |
+//! | `schema` | validation by the API server's schemas in [`kube::validate`] |
 //! | `cel` | health by CEL expressions |
 //! | `cache`, `limit`, `retry` | [`core`]'s decorators around any backend: cached statuses, bounded concurrency, retries |
 //! | `redis` | the cache's store on Redis |

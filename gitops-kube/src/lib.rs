@@ -5,3 +5,4 @@ pub mod direct;
 pub mod engine;
 pub mod health;
 pub mod store;
+pub mod validate;

@@ -22,4 +22,5 @@ mod redis;
 mod removal;
 mod render;
 mod store;
+mod validate;
 mod yaml;

@@ -33,12 +33,27 @@ struct Rules {
 
 impl Rules {
     fn new(name: &str, rules: impl IntoIterator<Item = Box<dyn SyncRule>>) -> Self {
-        let rules: Vec<Arc<dyn SyncRule>> = rules.into_iter().map(Arc::from).collect();
-        let names: Vec<_> = rules.iter().map(|rule| rule.name()).collect();
-        let name = format!("{name}({})", names.join(", "));
-        Self { rules, name }
+        Self {
+            rules: rules.into_iter().map(Arc::from).collect(),
+            name: name.to_owned(),
+        }
     }
 }
+
+macro_rules! named {
+    ($($rule:ty),*) => {$(
+        impl $rule {
+            /// Gives it another name, for reasons and logs.
+            #[must_use]
+            pub fn named(mut self, name: impl Into<String>) -> Self {
+                self.0.name = name.into();
+                self
+            }
+        }
+    )*};
+}
+
+named!(All, Any);
 
 /// Yes when every rule says yes; the first no decides, the first error is the answer, and rules behind it are not asked. Without rules it is a no: a list that came out
 /// empty by mistake must not open the gate.

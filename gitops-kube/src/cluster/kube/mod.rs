@@ -109,6 +109,25 @@ impl KubeCluster {
         &self.client
     }
 
+    /// What the API server answers to a GET of `path` (`/version`, `/openapi/v3`), as JSON.
+    ///
+    /// # Errors
+    /// As every call of [`Cluster`], `Timeout` included; `InvalidInput` for what is no path.
+    pub async fn get_path(&self, path: &str) -> Result<Value> {
+        if !path.starts_with('/') {
+            return Err(Error::invalid(format!(
+                "{path:?} is no path of an API server"
+            )));
+        }
+        let request = http::Request::get(path)
+            .header(http::header::ACCEPT, "application/json")
+            .body(Vec::new())
+            .map_err(|error| {
+                Error::invalid(format!("{path:?} is no path of an API server")).with_source(error)
+            })?;
+        self.send(path, request).await
+    }
+
     async fn send(&self, what: &str, request: http::Request<Vec<u8>>) -> Result<Value> {
         let answer = send(&self.client, request);
         match tokio::time::timeout(self.options.deadline, answer).await {
