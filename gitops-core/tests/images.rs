@@ -127,7 +127,8 @@ fn registries_tags_and_digests() {
         .unwrap();
     let digests = AllowedImages::new().only_digests(true);
     let pinned = |name: &str| format!("{name}@{DIGEST}");
-    let table: [(&str, &[&str], &[&str], &[&str]); 16] = [
+    type Row<'a> = (&'a str, &'a [&'a str], &'a [&'a str], &'a [&'a str]);
+    let table: [Row<'_>; 16] = [
         ("nginx:1.27", &[], &[], &["image-not-pinned"]),
         (
             "nginx",

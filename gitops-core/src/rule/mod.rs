@@ -16,12 +16,12 @@
 //!
 //! # Where the sketch's methods are
 //!
-//! | in the sketch (Go) | here |
-//! | --- | --- |
-//! | `CustomSyncStrategy` | [`SyncStrategy`] |
-//! | `CustomSyncStrategy.AddRule(rule)` | [`SyncStrategy::add_rule`] |
-//! | `CustomSyncStrategy.ShouldSync(ctx, app) (bool, error)` | [`SyncStrategy::should_sync`]: a [`Verdict`] that names the deciding rule and why |
-//! | `SyncRule.Evaluate(ctx, app) (bool, error)` | [`SyncRule::evaluate`] |
+//! | in the sketch (Go) | here | tested by |
+//! | --- | --- | --- |
+//! | `CustomSyncStrategy` | [`SyncStrategy`] | `tests/rules.rs` |
+//! | `CustomSyncStrategy.AddRule(rule)` | [`SyncStrategy::add_rule`] | `the_first_yes_decides_and_later_rules_are_not_asked` |
+//! | `CustomSyncStrategy.ShouldSync(ctx, app) (bool, error)` | [`SyncStrategy::should_sync`]: a [`Verdict`] that names the deciding rule and why | the same, `an_error_before_a_yes_is_the_answer_and_names_the_rule`, `combinators_are_logic_with_errors_in_order` |
+//! | `SyncRule.Evaluate(ctx, app) (bool, error)` | [`SyncRule::evaluate`] | a table for each rule there and in `tests/windows.rs`; with real commits in gitops-git's `tests/sync_rules.rs` |
 
 mod approval;
 mod combine;

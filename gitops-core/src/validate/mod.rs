@@ -18,12 +18,12 @@
 //!
 //! # Where the sketch's methods are
 //!
-//! | in the sketch (Go) | here |
-//! | --- | --- |
-//! | `ValidationManager` | [`Validators`] |
-//! | `ValidationManager.AddValidator(validator)` | [`Validators::add_validator`] |
-//! | `ValidationManager.ValidateApplication(ctx, app) error` | [`Validators::validate`], which gives a [`Report`]; [`Report::into_result`] makes an error of it; [`Validators::fail_fast`] stops at the first error as the sketch does |
-//! | `Validator.Validate(ctx, app) error` | [`Validator::validate`] |
+//! | in the sketch (Go) | here | tested by |
+//! | --- | --- | --- |
+//! | `ValidationManager` | [`Validators`] | `tests/validators.rs` |
+//! | `ValidationManager.AddValidator(validator)` | [`Validators::add_validator`] | `all_findings_come_back_in_order_and_at_once` |
+//! | `ValidationManager.ValidateApplication(ctx, app) error` | [`Validators::validate`], which gives a [`Report`]; [`Report::into_result`] makes an error of it; [`Validators::fail_fast`] stops at the first error as the sketch does | the same, `fail_fast_stops_at_the_first_error_in_order` |
+//! | `Validator.Validate(ctx, app) error` | [`Validator::validate`] | a table for each validator there and in `tests/images.rs`; with a real API server in `e2e/tests/e2e/validate.rs` |
 
 mod allow;
 mod destination;

@@ -16,7 +16,7 @@ pub(super) struct ListType {
 }
 
 impl ListType {
-    pub(super) fn new<'a>(
+    pub(super) fn compile<'a>(
         parent: &'a Map<String, Value>,
         value: &'a Value,
         _: Location,

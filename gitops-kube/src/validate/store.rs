@@ -269,7 +269,7 @@ fn compile(schema: &Value, gvk: &GroupVersionKind) -> Result<Compiled> {
         .with_pattern_options(PatternOptions::regex())
         .should_validate_formats(true)
         .with_format("byte", is_base64)
-        .with_keyword("x-kubernetes-list-type", ListType::new)
+        .with_keyword("x-kubernetes-list-type", ListType::compile)
         .build(schema)
         .map(Arc::new)
         .map_err(|error| {
