@@ -425,6 +425,36 @@ fn repositories() {
             true,
         ),
         (&["git@github.com:org/*"], "git@github.com:evil/repo", false),
+        (
+            &["https://*.example.com/*"],
+            "https://evil.com?.example.com/r",
+            false,
+        ),
+        (
+            &["https://*.example.com/*"],
+            "https://evil.com#.example.com/r",
+            false,
+        ),
+        (
+            &["https://*.example.com/*"],
+            "https://evil.com\\.example.com/r",
+            false,
+        ),
+        (
+            &["https://github.com*/**"],
+            "https://github.com:x@evil.com/r",
+            false,
+        ),
+        (
+            &["https://github.com/**"],
+            "https://token@github.com/org/r",
+            true,
+        ),
+        (
+            &["https://user@dev.azure.com/org/*"],
+            "https://dev.azure.com/org/r",
+            true,
+        ),
         // Denied wins, in any order.
         (
             &["*", "!https://github.com/org/secret"],

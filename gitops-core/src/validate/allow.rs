@@ -52,8 +52,8 @@ impl Pattern {
 /// Finds sources of repositories that are not on the list (`sourceRepos` of an AppProject; argo-cd 3.2, `IsSourcePermitted`). Code: `repository-denied`.
 ///
 /// Globs cover the whole URL and their `*` stops at `/` (`**` does not); `*` alone is everything; `!` in front denies and wins. URLs are compared as Argo CD does: in lower case, without
-/// `.git`, and `git@host:path` as `ssh://git@host/path`. Beyond that a URL with `.`, `..` or percent signs in its path is denied unless `*` allows it: it leads elsewhere than it
-/// says.
+/// `.git`, and `git@host:path` as `ssh://git@host/path`. Beyond that, users and passwords in `https` URLs do not count, and a URL with `.`, `..` or percent signs in its path, a query, a
+/// fragment, a backslash or white space is denied unless `*` allows it: it leads elsewhere than it seems to.
 #[derive(Clone, Debug)]
 pub struct AllowedRepositories {
     patterns: Vec<Pattern>,
@@ -82,7 +82,11 @@ impl AllowedRepositories {
         let url = normalize(url);
         let path = url.split_once("://").map_or(&*url, |(_, rest)| rest);
         let path = path.split_once('/').map_or("", |(_, path)| path);
-        let strange = path.contains('%') || path.split('/').any(|part| part == ".." || part == ".");
+        let strange = path.contains('%')
+            || path.split('/').any(|part| part == ".." || part == ".")
+            // A host ends at each of these, whatever a glob takes for a part of it.
+            || url.contains(['?', '#', '\\'])
+            || url.contains(|c: char| c.is_whitespace() || c.is_control());
         let mut permitted = false;
         for pattern in &self.patterns {
             if pattern.permits(&url) {
@@ -130,7 +134,22 @@ fn normalize(url: &str) -> String {
         url = format!("ssh://{host}/{path}");
     }
     let url = url.strip_suffix(".git").unwrap_or(&url);
-    url.strip_prefix("ssh://").unwrap_or(url).to_owned()
+    let url = url.strip_prefix("ssh://").unwrap_or(url);
+    match url.split_once("://") {
+        // Who asks is not where the repository is.
+        Some((scheme @ ("http" | "https"), rest)) => {
+            let (host, path) = match rest.split_once('/') {
+                Some((host, path)) => (host, Some(path)),
+                None => (rest, None),
+            };
+            let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+            match path {
+                Some(path) => format!("{scheme}://{host}/{path}"),
+                None => format!("{scheme}://{host}"),
+            }
+        }
+        _ => url.to_owned(),
+    }
 }
 
 /// Where applications may go: one entry of `destinations` of an AppProject. Each part is a glob; `!` in front denies.
