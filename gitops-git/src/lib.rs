@@ -90,6 +90,8 @@ pub use repository::{
     LfsPolicy, LinkPolicy, Person, RefChange, Repository, RepositoryOptions, Snapshot, TreeOptions,
 };
 pub use revision::{Found, Revision};
+#[cfg(feature = "libgit2-network")]
+pub use transport::LibGit2;
 pub use transport::{FetchRequest, GitCli, Proxy, Refspec, Remote, RemoteRefs, Tls, Transport};
 pub use url::{RepoUrl, Scheme};
 pub use watch::{GitWatcher, NewRevision, WatchOptions};

@@ -2,6 +2,8 @@
 
 mod classify;
 mod cli;
+#[cfg(feature = "libgit2-network")]
+mod libgit2;
 mod private;
 mod process;
 
@@ -17,6 +19,8 @@ use gitops_core::error::redact_url;
 use gitops_core::{Error, Result};
 
 pub use cli::GitCli;
+#[cfg(feature = "libgit2-network")]
+pub use libgit2::LibGit2;
 pub(crate) use process::run;
 
 use crate::url::RepoUrl;
