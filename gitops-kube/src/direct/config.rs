@@ -5,7 +5,7 @@ use gitops_core::backend::ResourceAction;
 use gitops_core::manifest::render::Renderers;
 use gitops_core::manifest::{ManifestSet, Tree};
 use gitops_core::{Error, ErrorKind, Result};
-use gitops_git::{CommitOptions, CommitOutcome, GitClient, RepoUrl};
+use gitops_git::{CommitOptions, CommitOutcome, GitClient, RepoUrl, Scheme};
 use sha2::{Digest as _, Sha256};
 
 use super::sources::{GitSources, Sources, clean_path};
@@ -227,15 +227,33 @@ impl Config {
     }
 }
 
-/// A name that Kubernetes takes, for a path of a repository; the hash keeps `a/b` and `a-b` apart. How the repository is reached does not count: `.git` at the
-/// end, a user, HTTPS or SSH.
-fn set_name(repo: &RepoUrl, path: &str) -> String {
+/// What the URLs of one repository have in common: not `.git` at the end, an HTTP user (it may be a token), or HTTPS instead of SSH. Two repositories never
+/// share it, for they would prune each other's objects.
+fn identity(repo: &RepoUrl) -> String {
     let port = repo
         .port()
         .map(|port| format!(":{port}"))
         .unwrap_or_default();
-    let place = repo.path().trim_matches('/').trim_end_matches(".git");
-    let hash = Sha256::digest(format!("{}{port}/{place}\n{path}", repo.host()));
+    let host = repo.host();
+    let path = repo.path().trim_end_matches('/');
+    match (repo.scheme(), repo.username()) {
+        // `a` and `a.git` may both be there.
+        (Scheme::File, _) => path.to_owned(),
+        // The user of a forge is `git`; any other, or none, may decide where a relative path begins.
+        (Scheme::Ssh, user) if user != Some("git") => {
+            format!("{}@{host}{port}:{path}", user.unwrap_or_default())
+        }
+        _ => {
+            let place = path.trim_start_matches('/');
+            let place = place.strip_suffix(".git").unwrap_or(place);
+            format!("{host}{port}/{place}")
+        }
+    }
+}
+
+/// A name that Kubernetes takes, for a path of a repository; the hash keeps `a/b` and `a-b` apart.
+fn set_name(repo: &RepoUrl, path: &str) -> String {
+    let hash = Sha256::digest(format!("{}\n{path}", identity(repo)));
     let readable: String = path
         .chars()
         .map(|c| {
@@ -275,5 +293,32 @@ mod tests {
         }
         assert_ne!(name("https://git.example.com/team/other", "apps/web"), one);
         assert_ne!(name("https://git.example.com/team/shop", "apps-web"), one);
+    }
+
+    #[test]
+    fn two_repositories_never_share_a_set() {
+        let name = |url: &str| set_name(&RepoUrl::parse(url).unwrap(), "apps");
+        for (one, other) in [
+            ("/srv/a", "/srv/a.git"),
+            ("ann@h.example.com:a", "bob@h.example.com:a"),
+            ("ann@h.example.com:a", "ssh://ann@h.example.com/a"),
+            ("https://h.example.com/a", "https://h.example.com:8443/a"),
+            ("https://h.example.com/a", "https://h.example.com/a.git.git"),
+        ] {
+            assert_ne!(name(one), name(other), "{one} {other}");
+        }
+        assert_eq!(name("/srv/a"), name("file:///srv/a/"));
+    }
+
+    #[test]
+    fn debug_shows_no_credentials() {
+        let config = Config::new(
+            "https://canary@example.com/a/b.git?token=canary",
+            ManifestSet::new(),
+            CommitOptions::new("Ann", "ann@example.com", "Change {path}"),
+        );
+        let text = format!("{config:?}");
+        assert!(!text.contains("canary"), "{text}");
+        assert!(text.contains("https://example.com/a/b.git"), "{text}");
     }
 }
