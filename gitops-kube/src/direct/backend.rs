@@ -179,6 +179,11 @@ impl DirectBackend {
             )));
         }
         let (state, sender) = self.reserve(app.app_ref())?;
+        // The record was read before the slot was taken: a deletion may have ended in between, and must not be undone.
+        if let Err(error) = self.inner.store.get(&app.app_ref()).await {
+            self.release(&state, error.kind() == ErrorKind::NotFound);
+            return Err(error);
+        }
         let operation = state.operation.clone();
         tokio::spawn(operation::run(
             self.inner.clone(),
@@ -539,5 +544,45 @@ impl RevisionHistory for DirectBackend {
             ..options.clone()
         };
         self.start(app, options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use gitops_core::store::MemoryStore;
+
+    use super::*;
+    use crate::cluster::InMemoryCluster;
+    use crate::direct::Rendered;
+
+    struct Nothing;
+
+    #[async_trait]
+    impl Sources for Nothing {
+        async fn render(&self, _: &Application, _: &[String]) -> Result<Rendered> {
+            Err(Error::internal("rendered after the deletion"))
+        }
+    }
+
+    #[tokio::test]
+    async fn a_sync_that_read_its_record_before_the_deletion_does_not_start() {
+        let backend = DirectBackend::new(
+            Engine::new(Arc::new(InMemoryCluster::new())),
+            Arc::new(Nothing),
+            Arc::new(MemoryStore::new()),
+            DirectOptions::default(),
+        );
+        let app = Application::new("shop").in_namespace("default");
+        backend.put(&app, PutMode::Create).await.unwrap();
+        let read_before = backend.stored(&app.app_ref()).await.unwrap();
+        ApplicationStore::delete(&backend, &app.app_ref(), &DeleteOptions::default())
+            .await
+            .unwrap();
+        let error = backend
+            .start(read_before, SyncOptions::default())
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::NotFound);
+        assert!(backend.operations().is_empty());
     }
 }
