@@ -58,7 +58,8 @@ async fn only_commits_that_touch_the_application_are_synced() {
         ..ApplicationStatus::default()
     };
     // (what is committed, whether the application is synced, whether one that names its base is)
-    let steps: [(&[(&str, &str)], bool, bool); 4] = [
+    type Files<'a> = &'a [(&'a str, &'a str)];
+    let steps: [(Files<'_>, bool, bool); 4] = [
         (&[], false, false),
         (&[("docs/readme.md", "changed\n")], false, false),
         (&[("deploy/base/web.yaml", "b: 2\n")], false, true),

@@ -265,3 +265,75 @@ async fn terminating_ends_the_planning_of_a_cluster_that_hangs() {
         .unwrap();
     assert!(outcome.message.contains("terminated"), "{outcome:?}");
 }
+
+#[tokio::test]
+async fn sync_options_are_acted_on_or_refused() {
+    let (c, b) = backend(vec![
+        ("two", vec![cm("one"), cm("two")]),
+        (
+            "kept",
+            vec![cm("one"), {
+                let mut kept = cm("kept");
+                kept["metadata"]["annotations"] =
+                    json!({"argocd.argoproj.io/sync-options": "Delete=false"});
+                kept
+            }],
+        ),
+        ("one", vec![cm("one")]),
+    ]);
+    let with = |set: &str, options: &[&str]| {
+        let mut app = app("web", set);
+        app.sync_policy.options = options.iter().map(|&option| option.into()).collect();
+        app
+    };
+    let sync = async |options: SyncOptions| {
+        let out = b
+            .sync_and_wait(&AppRef::new("web"), &options)
+            .await
+            .unwrap();
+        assert!(out.is_success(), "{out:?}");
+        out
+    };
+    let error = b
+        .put(&with("two", &["KeepEverything=true"]), PutMode::Upsert)
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), gitops_core::ErrorKind::InvalidInput);
+
+    b.put(&with("two", &[]), PutMode::Upsert).await.unwrap();
+    sync(SyncOptions::default()).await;
+    let asked = SyncOptions {
+        prune: Some(true),
+        ..SyncOptions::default()
+    };
+    // Never, whoever asks.
+    b.put(&with("one", &["Prune=false"]), PutMode::Upsert)
+        .await
+        .unwrap();
+    sync(asked.clone()).await;
+    assert!(there(&c, "two").await);
+    // Not by the policy, but when a person asks.
+    b.put(&with("one", &["Prune=confirm"]), PutMode::Upsert)
+        .await
+        .unwrap();
+    sync(SyncOptions::default()).await;
+    assert!(there(&c, "two").await);
+    sync(asked).await;
+    assert!(!there(&c, "two").await);
+
+    let delete = async || {
+        ApplicationStore::delete(&b, &AppRef::new("web"), &DeleteOptions::default()).await
+    };
+    b.put(&with("kept", &["Delete=false"]), PutMode::Upsert)
+        .await
+        .unwrap();
+    sync(SyncOptions::default()).await;
+    assert_eq!(
+        delete().await.unwrap_err().kind(),
+        gitops_core::ErrorKind::Conflict
+    );
+    b.put(&with("kept", &[]), PutMode::Upsert).await.unwrap();
+    delete().await.unwrap();
+    assert!(there(&c, "kept").await, "it asked to stay");
+    assert!(!there(&c, "one").await);
+}

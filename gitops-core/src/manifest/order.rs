@@ -90,6 +90,8 @@ pub struct ObjectOptions {
     pub skip_dry_run_on_missing: bool,
     /// Why it is never pruned.
     protection: Option<&'static str>,
+    /// Why it stays when the application is deleted.
+    kept_on_delete: Option<&'static str>,
 }
 
 impl ObjectOptions {
@@ -165,6 +167,13 @@ impl ObjectOptions {
                     options.protection =
                         Some("sync option Prune=confirm: pruning it was not confirmed")
                 }
+                "Delete=false" => {
+                    options.kept_on_delete = Some("sync option Delete=false protects it")
+                }
+                "Delete=confirm" => {
+                    options.kept_on_delete =
+                        Some("sync option Delete=confirm: deleting it was not confirmed")
+                }
                 // Options of other tools, and of newer versions, are theirs to know.
                 _ => {}
             }
@@ -218,6 +227,11 @@ impl ObjectOptions {
     /// Why it must not be pruned, if so.
     pub fn prune_protection(&self) -> Option<&'static str> {
         self.protection
+    }
+
+    /// Why it must stay when the application is deleted, if so.
+    pub fn delete_protection(&self) -> Option<&'static str> {
+        self.protection.or(self.kept_on_delete)
     }
 
     /// Whether a dry-run is wanted.

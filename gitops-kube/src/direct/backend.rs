@@ -22,6 +22,7 @@ use tokio::sync::broadcast;
 use super::operation::{self, OperationState, OutcomeSender};
 use super::sources::Sources;
 use super::status::{self, Explanation};
+use super::sync_options::{Permission, SyncOptionSet};
 use super::watch;
 use crate::engine::{ApplySet, Engine, EngineOptions};
 
@@ -301,6 +302,13 @@ impl DirectBackend {
 
     async fn delete_stored(&self, app: &Application, options: &DeleteOptions) -> Result<()> {
         if options.cascade {
+            let set = SyncOptionSet::of(&app.sync_policy, &[])?;
+            if set.delete != Permission::Yes {
+                return Err(Error::conflict(format!(
+                    "sync option Delete of application {} protects what it deployed; delete it without cascade, or take the option away",
+                    app.app_ref()
+                )));
+            }
             let engine = EngineOptions {
                 propagation: options.propagation,
                 ..operation::engine_options(&self.inner, app, &SyncOptions::default())?
@@ -439,6 +447,7 @@ impl ApplicationStore for DirectBackend {
     async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome> {
         // What could never be synced is refused here, where somebody looks.
         check_destination(app)?;
+        SyncOptionSet::of(&app.sync_policy, &[])?;
         let old = match self.inner.store.get(&app.app_ref()).await {
             Ok(stored) => Some(stored.app),
             Err(error) if error.kind() == ErrorKind::NotFound => None,

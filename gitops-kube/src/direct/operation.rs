@@ -7,7 +7,7 @@ use std::time::Duration;
 use gitops_core::application::{
     AppRef, Application, Condition, HistoryEntry, OperationPhase, OperationStatus, SyncStatus,
 };
-use gitops_core::backend::{EventKind, Operation, Propagation, SyncOptions, SyncOutcome};
+use gitops_core::backend::{EventKind, Operation, SyncOptions, SyncOutcome};
 use gitops_core::{Error, ErrorKind, Result};
 use jiff::Timestamp;
 use tokio::sync::watch;
@@ -16,6 +16,7 @@ use tracing::Instrument;
 
 use super::backend::Inner;
 use super::status;
+use super::sync_options::{Permission, SyncOptionSet};
 use crate::engine::{ApplySet, EngineOptions, PlanOptions, Report};
 
 /// An operation that runs or ran.
@@ -248,48 +249,42 @@ pub(super) fn engine_options(
     app: &Application,
     options: &SyncOptions,
 ) -> Result<EngineOptions> {
-    let mut policy = app.sync_policy.clone();
-    policy.options.extend(options.options.iter().cloned());
+    let policy = &app.sync_policy;
+    let set = SyncOptionSet::of(policy, &options.options)?;
     // What is turned off says nothing.
     let automated = policy
         .automated
         .filter(|automated| automated.is_enabled())
         .unwrap_or_default();
     let defaults = &inner.options.engine;
-    let propagation = match policy.option("PrunePropagationPolicy") {
-        None => defaults.propagation,
-        Some("foreground") => Propagation::Foreground,
-        Some("background") => Propagation::Background,
-        Some("orphan") => Propagation::Orphan,
-        Some(other) => {
-            return Err(Error::invalid(format!(
-                "sync option PrunePropagationPolicy={other}: expected foreground, background or orphan"
-            )));
-        }
+    let prune = match set.prune {
+        Permission::Yes => options.prune.unwrap_or(automated.prune || defaults.prune),
+        // Who asks for it confirms it.
+        Permission::Confirm => options.prune == Some(true) && !options.initiator.automated,
+        Permission::Never => false,
     };
-    let create_namespace = (policy.has_option("CreateNamespace")
-        || policy.managed_namespace_metadata.is_some())
-    .then(|| {
-        policy
-            .managed_namespace_metadata
-            .clone()
-            .unwrap_or_default()
-    });
+    let create_namespace = (set.create_namespace || policy.managed_namespace_metadata.is_some())
+        .then(|| {
+            policy
+                .managed_namespace_metadata
+                .clone()
+                .unwrap_or_default()
+        });
     Ok(EngineOptions {
         namespace: app.destination.namespace.clone(),
-        prune: options.prune.unwrap_or(automated.prune || defaults.prune),
+        prune,
         allow_empty: automated.allow_empty || defaults.allow_empty,
         force_conflicts: options.force || automated.self_heal || defaults.force_conflicts,
-        recreate: options.force || defaults.recreate,
-        replace: policy.has_option("Replace") || defaults.replace,
-        adopt: defaults.adopt,
-        validate: defaults.validate || policy.option("Validate") == Some("server"),
+        recreate: options.force || set.force || defaults.recreate,
+        replace: set.replace || defaults.replace,
+        adopt: defaults.adopt && !set.fail_on_shared,
+        validate: set.validate.unwrap_or(defaults.validate),
         ignore_differences: app.ignore_differences.clone(),
-        respect_ignored: policy.has_option("RespectIgnoreDifferences"),
-        out_of_sync_only: policy.has_option("ApplyOutOfSyncOnly"),
+        respect_ignored: set.respect_ignored,
+        out_of_sync_only: set.out_of_sync_only,
         resources: options.resources.clone(),
         create_namespace,
-        propagation,
+        propagation: set.propagation.unwrap_or(defaults.propagation),
         ..defaults.clone()
     })
 }

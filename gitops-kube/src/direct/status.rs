@@ -100,6 +100,7 @@ async fn compare(
     let plan = PlanOptions {
         keep_live,
         look_up: true,
+        ..PlanOptions::default()
     };
     let plan = inner
         .engine

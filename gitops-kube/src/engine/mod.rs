@@ -186,7 +186,14 @@ impl Engine {
             resources: Vec::new(),
             ..options.clone()
         };
-        let report = self.sync(set, ManifestSet::new(), &options).await?;
+        let plan = PlanOptions {
+            deletion: true,
+            ..PlanOptions::default()
+        };
+        let plan = self.plan(set, ManifestSet::new(), &options, plan).await?;
+        let report = self
+            .execute(set, plan, &options, &Silent, &CancellationToken::new())
+            .await?;
         if report.is_success() {
             let mut inventory =
                 Inventory::read(&self.retrying(RetryOptions::default()), set).await?;

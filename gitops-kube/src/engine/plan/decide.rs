@@ -4,6 +4,7 @@ use futures::FutureExt;
 use gitops_core::Result;
 use gitops_core::manifest::Object;
 use gitops_core::manifest::digest::live_digest;
+use gitops_core::manifest::order::ObjectOptions;
 
 use super::live::Live;
 use super::{PlanAction, Planner, Step};
@@ -139,6 +140,15 @@ impl Planner<'_> {
         digest(predicted) == digest(live)
     }
 
+    /// Why an object must stay, if so.
+    fn protection(&self, options: &ObjectOptions) -> Option<&'static str> {
+        if self.plan.deletion {
+            options.delete_protection()
+        } else {
+            options.prune_protection()
+        }
+    }
+
     pub(super) fn decide_prune(&self, step: &mut Step, inventory: &Inventory) {
         let (Some(live), Some(entry)) = (&step.live, inventory.get(&step.id)) else {
             // It is gone already, or lost our label: then it is no longer ours to delete.
@@ -155,7 +165,7 @@ impl Planner<'_> {
         } else if entry.uid.is_empty() && !live.made {
             // A sync that ended before it recorded what it did: without a UID, only what we surely made ourselves is ours to delete.
             Some("its last apply was never recorded, and it may not be ours")
-        } else if let Some(why) = live.options.prune_protection() {
+        } else if let Some(why) = self.protection(&live.options) {
             Some(why)
         } else if !self.options.prune {
             Some("pruning is off")

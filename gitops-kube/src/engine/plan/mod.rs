@@ -177,4 +177,6 @@ pub struct PlanOptions {
     /// Look up every object that the ApplySet's label did not find, so that one which is there without the label is told from one that is
     /// not there at all. A sync does not need it: server-side apply makes or takes over.
     pub look_up: bool,
+    /// The application is being deleted: what asks to stay then (`Delete=false`) is kept.
+    pub deletion: bool,
 }
