@@ -321,9 +321,8 @@ async fn sync_options_are_acted_on_or_refused() {
     sync(asked).await;
     assert!(!there(&c, "two").await);
 
-    let delete = async || {
-        ApplicationStore::delete(&b, &AppRef::new("web"), &DeleteOptions::default()).await
-    };
+    let delete =
+        async || ApplicationStore::delete(&b, &AppRef::new("web"), &DeleteOptions::default()).await;
     b.put(&with("kept", &["Delete=false"]), PutMode::Upsert)
         .await
         .unwrap();
