@@ -12,6 +12,7 @@
 //! | `gitops_limiter_wait_seconds` | histogram | `limiter` | how long those waited that had to |
 //! | `gitops_limiter_refused_total` | counter | `limiter`, `reason`: `queue_full`, `timeout` | who was not let through |
 //! | `gitops_backend_retries_total` | counter | `backend`, `reason`: the error's kind | tries after the first that a `RetryingBackend` made |
+//! | `gitops_notifier_failures_total` | counter | `notifier` | events that a notifier could not be told of, after all tries |
 //! | `gitops_circuit_open` | gauge, 0 or 1 | `backend` | whether its circuit breaker is open |
 
 // Who calls these may be behind a feature that is off.
@@ -24,6 +25,15 @@ macro_rules! record {
         #[cfg(feature = "metrics")]
         { $($body)*; }
     }};
+}
+
+/// A notifier could not be told of an event.
+#[allow(unused_variables)]
+pub(crate) fn notifier_failed(notifier: &str) {
+    record!(
+        ::metrics::counter!("gitops_notifier_failures_total", "notifier" => notifier.to_owned())
+            .increment(1)
+    );
 }
 
 /// A cache was asked.

@@ -16,6 +16,7 @@ mod kill;
 mod memory;
 mod model;
 mod noop;
+mod notify;
 mod peers;
 mod quickstart;
 mod redis;

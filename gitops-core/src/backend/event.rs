@@ -109,6 +109,68 @@ pub enum EventKind {
     },
 }
 
+impl EventKind {
+    /// The kind's name, as JSON has it in `type`.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::RevisionDetected { .. } => "revisionDetected",
+            Self::SyncStarted => "syncStarted",
+            Self::Rendered { .. } => "rendered",
+            Self::Planned { .. } => "planned",
+            Self::StageStarted { .. } => "stageStarted",
+            Self::Resource { .. } => "resource",
+            Self::HealthChanged { .. } => "healthChanged",
+            Self::Hook { .. } => "hook",
+            Self::Retrying { .. } => "retrying",
+            Self::SyncFinished { .. } => "syncFinished",
+            Self::StatusChanged { .. } => "statusChanged",
+        }
+    }
+
+    /// What happened, in one sentence for people.
+    pub fn text(&self) -> String {
+        let because = |message: &str| {
+            if message.is_empty() {
+                String::new()
+            } else {
+                format!(": {message}")
+            }
+        };
+        match self {
+            Self::RevisionDetected { revision, .. } => format!("new revision {revision}"),
+            Self::SyncStarted => "sync started".into(),
+            Self::Rendered { objects, .. } => format!("{objects} objects rendered"),
+            Self::Planned {
+                create,
+                update,
+                prune,
+                unchanged,
+            } => format!(
+                "planned: {create} to create, {update} to update, {prune} to prune, {unchanged} unchanged"
+            ),
+            Self::StageStarted { stage, of, objects } => {
+                format!("stage {stage} of {of}: {objects} objects")
+            }
+            Self::Resource {
+                id,
+                action,
+                message,
+            } => format!("{id} {action:?}{}", because(message)),
+            Self::HealthChanged { id, health } => {
+                format!("{id} is {}{}", health.status, because(&health.message))
+            }
+            Self::Hook { id, phase, message } => format!("hook {id} {phase}{}", because(message)),
+            Self::Retrying { attempt, message } => {
+                format!("attempt {attempt} failed{}", because(message))
+            }
+            Self::SyncFinished { outcome } => {
+                format!("sync {}{}", outcome.phase, because(&outcome.message))
+            }
+            Self::StatusChanged { sync, health } => format!("{sync} and {health}"),
+        }
+    }
+}
+
 /// One thing that happened to one application.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

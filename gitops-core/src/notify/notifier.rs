@@ -1,4 +1,4 @@
-//! Notification of what happens to applications.
+//! The trait.
 
 use std::sync::Arc;
 
