@@ -133,3 +133,40 @@ mod retrying {
 
     gitops_core::backend_conformance!(make());
 }
+
+mod metered {
+    use std::sync::Arc;
+
+    use gitops_core::Result;
+    use gitops_core::metrics::MeteredBackend;
+    use gitops_core::testing::conformance::backend::Fixture;
+
+    async fn make() -> Result<Fixture> {
+        super::wrapped(|backend| Arc::new(MeteredBackend::new(backend))).await
+    }
+
+    gitops_core::backend_conformance!(make());
+}
+
+mod together {
+    use std::sync::Arc;
+
+    use gitops_core::Result;
+    use gitops_core::cache::{CachedBackend, StatusCache};
+    use gitops_core::limit::{LimitedBackend, SyncLimiter};
+    use gitops_core::metrics::MeteredBackend;
+    use gitops_core::retry::{RetryOptions, RetryingBackend};
+    use gitops_core::testing::conformance::backend::Fixture;
+
+    async fn make() -> Result<Fixture> {
+        super::wrapped(|backend| {
+            let retrying = RetryingBackend::new(backend, RetryOptions::default());
+            let metered = MeteredBackend::new(retrying);
+            let limited = LimitedBackend::new(metered, SyncLimiter::default());
+            Arc::new(CachedBackend::new(limited, StatusCache::default()))
+        })
+        .await
+    }
+
+    gitops_core::backend_conformance!(make());
+}

@@ -1,7 +1,7 @@
 //! Trying again what failed for a moment: [`RetryingBackend`], and a [`CircuitBreaker`] that spares a backend which is away.
 //!
 //! # The order of decorators
-//! From the outside in: cache, limiter, retries, backend. A call that waits for its turn or is answered by a cache is no failure of the backend, and a
+//! From the outside in: cache, limiter, metrics, retries, backend. A call that waits for its turn or is answered by a cache is no failure of the backend, and a
 //! permit is held through all tries.
 //!
 //! ```

@@ -5,6 +5,13 @@
 //!
 //! | name | kind | labels | what |
 //! | --- | --- | --- | --- |
+//! | `gitops_syncs_total` | counter | `backend`, `outcome`: `succeeded`, `failed`, `error`, `unknown` | operations that ended, rollbacks included; from `MeteredBackend`, like the next six |
+//! | `gitops_sync_duration_seconds` | histogram | `backend`, `outcome` | how long they lasted |
+//! | `gitops_syncs_running` | gauge | `backend` | operations that run |
+//! | `gitops_backend_calls_total` | counter | `backend`, `call`, `result`: `ok` or the error's kind | calls of the backend |
+//! | `gitops_backend_call_seconds` | histogram | `backend`, `call` | how long they took |
+//! | `gitops_drifted_resources` | gauge | `backend`, `app` | resources of the application that are out of sync, as last read or watched |
+//! | `gitops_watch_gaps_total` | counter | `backend` | errors that watches told |
 //! | `gitops_cache_reads_total` | counter | `result`: `hit`, `stale`, `shared`, `miss` | questions to a `StatusCache` |
 //! | `gitops_cache_shared_failures_total` | counter | | calls of the cache's shared store that failed |
 //! | `gitops_limiter_queued` | gauge | `limiter` | who waits for a `SyncLimiter` |
@@ -14,11 +21,20 @@
 //! | `gitops_backend_retries_total` | counter | `backend`, `reason`: the error's kind | tries after the first that a `RetryingBackend` made |
 //! | `gitops_notifier_failures_total` | counter | `notifier` | events that a notifier could not be told of, after all tries |
 //! | `gitops_circuit_open` | gauge, 0 or 1 | `backend` | whether its circuit breaker is open |
+//! | `gitops_notifier_failures_total` | counter | `notifier` | notifications that did not arrive ([`notifier_failed`]) |
+//!
+//! Labels hold names of backends, applications, limiters and notifiers, never messages. A series per application is made for drift only.
 
 // Who calls these may be behind a feature that is off.
 #![allow(dead_code)]
 
 use std::time::Duration;
+
+#[cfg(feature = "metrics")]
+mod backend;
+
+#[cfg(feature = "metrics")]
+pub use self::backend::MeteredBackend;
 
 macro_rules! record {
     ($($body:tt)*) => {{
@@ -97,6 +113,15 @@ pub(crate) fn circuit_open(backend: &str, open: bool) {
 pub(crate) fn retried(backend: &str, reason: &'static str) {
     record!(
         ::metrics::counter!("gitops_backend_retries_total", "backend" => backend.to_owned(), "reason" => reason)
+            .increment(1)
+    );
+}
+
+/// Counts a notification that did not arrive; for whoever calls notifiers.
+#[allow(unused_variables)]
+pub fn notifier_failed(notifier: &str) {
+    record!(
+        ::metrics::counter!("gitops_notifier_failures_total", "notifier" => notifier.to_owned())
             .increment(1)
     );
 }
