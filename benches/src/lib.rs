@@ -4,4 +4,5 @@
 //! `cargo xtask bench` runs them in turns; the in-process cases are criterion benches as well (`cargo bench -p benches`).
 
 pub mod corpus;
+pub mod helpers;
 pub mod pairs;

@@ -5,6 +5,7 @@
 
 mod cluster;
 mod git;
+mod helpers;
 mod local;
 mod measure;
 mod report;
@@ -64,6 +65,11 @@ const CASES: &[Case] = &[
     Case::new("apply-noop-growth", 1.0),
     Case::new("plan-growth", 1.0),
     Case::new("plan-memory", 1.0),
+    Case::new("cache-read", 1.0),
+    Case::new("cache-read-one-core", 1.0),
+    Case::new("limiter", 1.0),
+    Case::new("sync-all", 1.0),
+    Case::new("status-memory", 1.0),
 ];
 
 impl Case {
@@ -136,6 +142,9 @@ async fn measure_all(settings: &Settings, cases: &[&Case]) -> Result<Vec<Outcome
                 };
                 git::run_case(case.name, settings, forge).await
             }
+            "cache-read" | "cache-read-one-core" | "limiter" | "sync-all" | "status-memory" => {
+                helpers::run(case.name, settings).await
+            }
             name => cluster::run(name, settings).await,
         };
         let mut outcome = outcome.with_context(|| case.name)?;
@@ -169,7 +178,7 @@ fn build(cases: &[&Case]) -> Result<Programs> {
     eprintln!("bench: building ours");
     let status = Command::new(env!("CARGO"))
         .current_dir(workspace_dir())
-        .args(["build", "--release", "--package=benches", "--bin=ours"])
+        .args(["build", "--release", "--package=benches", "--bins"])
         .status()
         .context("cannot run cargo")?;
     if !status.success() {

@@ -4,6 +4,7 @@ mod apply;
 mod clock;
 mod diff;
 mod git;
+mod helpers;
 mod yaml;
 
 use std::fs;
@@ -65,6 +66,20 @@ enum Job {
     GitRead(git::Arguments),
     /// Sync a file of manifests to a cluster.
     Apply(apply::Arguments),
+    /// Read cached statuses.
+    CacheRead(helpers::CacheRead),
+    /// Take and give back permits of a limiter with three limits.
+    Limit {
+        /// How many.
+        #[arg(default_value_t = 200_000)]
+        count: usize,
+    },
+    /// Sync applications with a backend that does nothing.
+    SyncAll {
+        /// How many.
+        #[arg(default_value_t = 10_000)]
+        count: usize,
+    },
     /// Plan a sync without carrying it out.
     Plan(apply::Arguments),
 }
@@ -90,6 +105,9 @@ fn main() -> Result<()> {
         Job::YamlParse { file, rounds } => yaml::parse(&file, rounds),
         Job::Diff { file, rounds } => diff::diff(&file, rounds),
         Job::GitRead(arguments) => git::read(&arguments),
+        Job::CacheRead(arguments) => helpers::cache_read(&arguments),
+        Job::Limit { count } => helpers::limit(count),
+        Job::SyncAll { count } => helpers::sync_many(count),
         Job::Apply(arguments) => apply::apply(&arguments),
         Job::Plan(arguments) => apply::plan(&arguments),
     }
