@@ -21,7 +21,6 @@
 //! | `gitops_backend_retries_total` | counter | `backend`, `reason`: the error's kind | tries after the first that a `RetryingBackend` made |
 //! | `gitops_notifier_failures_total` | counter | `notifier` | events that a notifier could not be told of, after all tries |
 //! | `gitops_circuit_open` | gauge, 0 or 1 | `backend` | whether its circuit breaker is open |
-//! | `gitops_notifier_failures_total` | counter | `notifier` | notifications that did not arrive ([`notifier_failed`]) |
 //!
 //! Labels hold names of backends, applications, limiters and notifiers, never messages. A series per application is made for drift only.
 
@@ -113,15 +112,6 @@ pub(crate) fn circuit_open(backend: &str, open: bool) {
 pub(crate) fn retried(backend: &str, reason: &'static str) {
     record!(
         ::metrics::counter!("gitops_backend_retries_total", "backend" => backend.to_owned(), "reason" => reason)
-            .increment(1)
-    );
-}
-
-/// Counts a notification that did not arrive; for whoever calls notifiers.
-#[allow(unused_variables)]
-pub fn notifier_failed(notifier: &str) {
-    record!(
-        ::metrics::counter!("gitops_notifier_failures_total", "notifier" => notifier.to_owned())
             .increment(1)
     );
 }
