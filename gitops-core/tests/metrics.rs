@@ -12,7 +12,7 @@ use gitops_core::application::AppRef;
 use gitops_core::backend::{SyncOptions, Syncer};
 use gitops_core::cache::{CachedBackend, StatusCache};
 use gitops_core::limit::{LimitOptions, LimitedBackend, SyncLimiter};
-use gitops_core::metrics::{MeteredBackend, notifier_failed};
+use gitops_core::metrics::MeteredBackend;
 use gitops_core::retry::{RetryOptions, RetryingBackend};
 use gitops_core::{Error, ErrorKind};
 use metrics_util::debugging::{DebugValue, DebuggingRecorder};
@@ -61,7 +61,6 @@ async fn a_stack_of_decorators_tells_what_it_does() {
     for _ in 0..3 {
         cached.status(&"good".into()).await.unwrap();
     }
-    notifier_failed("slack");
     tokio::time::sleep(Duration::from_secs(1)).await;
     let recorded = snapshotter
         .snapshot()
@@ -101,7 +100,6 @@ async fn a_stack_of_decorators_tells_what_it_does() {
         ("gitops_cache_reads_total{result=miss}", 1.0),
         ("gitops_cache_reads_total{result=hit}", 2.0),
         ("gitops_drifted_resources{app=good,backend=fake}", 0.0),
-        ("gitops_notifier_failures_total{notifier=slack}", 1.0),
     ] {
         assert_eq!(series.get(name), Some(&value), "{name} in {series:#?}");
     }
