@@ -10,6 +10,8 @@
 //! | [`rule`], [`validate`], [`notify`] | the traits for sync rules, validators and notifiers |
 //! | [`audit`] | who did what, in a log that shows tampering |
 //! | [`credential`], [`secret`] | credentials, asked for when they are needed |
+//! | [`source`] | who reads and renders sources, and the news of them |
+//! | [`reconcile`] | the loop that syncs applications when they should be, alone or as one of several replicas |
 //! | [`store`] | applications, kept in memory or in a directory |
 //! | `cache` | statuses, kept: in memory and, with feature `redis`, shared by several processes (feature `cache`) |
 //! | `limit` | how much runs at once, and how often (feature `limit`) |
@@ -30,10 +32,12 @@ pub mod limit;
 pub mod manifest;
 pub mod metrics;
 pub mod notify;
+pub mod reconcile;
 #[cfg(feature = "retry")]
 pub mod retry;
 pub mod rule;
 pub mod secret;
+pub mod source;
 pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;

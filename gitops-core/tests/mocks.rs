@@ -187,7 +187,7 @@ fn every_mock_has_every_method_of_its_trait() {
         ("StateReader", "backend/state.rs"),
         ("RevisionHistory", "backend/state.rs"),
         ("StatusStore", "store/mod.rs"),
-        ("Notifier", "notify.rs"),
+        ("Notifier", "notify/notifier.rs"),
         ("CredentialProvider", "credential.rs"),
         ("Renderer", "manifest/render/mod.rs"),
     ] {

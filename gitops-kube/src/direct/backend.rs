@@ -20,11 +20,11 @@ use gitops_core::{Error, ErrorKind, Result};
 use tokio::sync::broadcast;
 
 use super::operation::{self, OperationState, OutcomeSender};
-use super::sources::Sources;
 use super::status::{self, Explanation};
 use super::sync_options::{Permission, SyncOptionSet};
 use super::watch;
 use crate::engine::{ApplySet, Engine, EngineOptions};
+use gitops_core::source::Sources;
 
 /// How many events a slow listener may lag behind before it misses some.
 const EVENT_BUFFER: usize = 1024;

@@ -8,7 +8,9 @@ use gitops_core::{Error, ErrorKind, Result};
 use gitops_git::{CommitOptions, CommitOutcome, GitClient, RepoUrl, Scheme};
 use sha2::{Digest as _, Sha256};
 
-use super::sources::{GitSources, Sources, clean_path};
+use gitops_core::source::Sources;
+
+use super::sources::{GitSources, clean_path};
 use super::to_git::{self, Layout};
 use crate::engine::{ApplySet, Engine, EngineOptions, Report};
 

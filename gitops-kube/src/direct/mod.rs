@@ -36,6 +36,7 @@ mod watch;
 
 pub use self::backend::{DirectBackend, DirectOptions};
 pub use self::config::{Config, ConfigManager, GitSync, GitSyncFailed};
-pub use self::sources::{GitSources, Rendered, Sources};
+pub use self::sources::GitSources;
 pub use self::status::Explanation;
 pub use self::to_git::Layout;
+pub use gitops_core::source::{Rendered, Sources};

@@ -1,46 +1,14 @@
 //! From an application's sources to its manifests.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use async_trait::async_trait;
 use gitops_core::application::{Application, Render, Source, SourceKind};
 use gitops_core::manifest::render::{KUSTOMIZATIONS, RenderRequest, Renderer, Renderers};
 use gitops_core::manifest::{ManifestSet, Tree, TreeEntry, check_path};
-use gitops_core::{Error, Result, ResultExt};
+use gitops_core::source::{Rendered, Sources};
+use gitops_core::{Error, ErrorKind, Result, ResultExt};
 use gitops_git::{GitClient, Repository, Revision};
-
-/// What an application's sources hold.
-#[derive(Clone, Debug, Default)]
-pub struct Rendered {
-    /// The revisions that it was read at, one per source, in full.
-    pub revisions: Vec<String>,
-    /// The manifests.
-    pub manifests: ManifestSet,
-}
-
-/// Reads and renders the sources of an application.
-///
-/// # Contract
-/// - `revisions` names a revision per source; an empty list, or an empty text in it, means the source's own target revision.
-/// - The answer names the revisions really read, in full.
-/// - Dropping the future cancels the work.
-#[async_trait]
-pub trait Sources: Send + Sync {
-    /// Reads and renders.
-    ///
-    /// # Errors
-    /// `NotFound` for an unknown revision or path; `InvalidInput` for what cannot be rendered, naming file and line.
-    async fn render(&self, app: &Application, revisions: &[String]) -> Result<Rendered>;
-}
-
-#[async_trait]
-#[deny(clippy::missing_trait_methods)]
-impl<T: Sources + ?Sized> Sources for Arc<T> {
-    async fn render(&self, app: &Application, revisions: &[String]) -> Result<Rendered> {
-        (**self).render(app, revisions).await
-    }
-}
 
 /// Reads sources from Git repositories.
 ///
@@ -165,6 +133,54 @@ impl Sources for GitSources {
             revisions: reads.into_iter().map(|read| read.commit).collect(),
             manifests: merge(all)?,
         })
+    }
+
+    /// Fetches no more than what the revisions need.
+    async fn resolve(&self, app: &Application) -> Result<Vec<String>> {
+        let mut revisions = Vec::with_capacity(app.sources.len());
+        for source in &app.sources {
+            revisions.push(self.read(source, "").await?.commit);
+        }
+        Ok(revisions)
+    }
+
+    /// Not known when the number of sources changed, or a revision is gone (a branch was rewritten, and its old commits were cleaned away).
+    async fn changed_paths(
+        &self,
+        app: &Application,
+        from: &[String],
+        to: &[String],
+    ) -> Result<Option<Vec<String>>> {
+        if from.len() != app.sources.len() || to.len() != app.sources.len() {
+            return Ok(None);
+        }
+        let mut paths = Vec::new();
+        for (source, (from, to)) in app.sources.iter().zip(from.iter().zip(to)) {
+            if from == to {
+                continue;
+            }
+            let mut commits = Vec::with_capacity(2);
+            for revision in [from, to] {
+                match self.read(source, revision).await {
+                    Ok(read) => commits.push(read),
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                    Err(error) => return Err(error),
+                }
+            }
+            if let [from, to] = &commits[..] {
+                let changes = to
+                    .repository
+                    .changed_paths(Some(&from.commit), &to.commit, "")
+                    .await?;
+                for change in changes {
+                    paths.extend(change.old_path);
+                    paths.push(change.path);
+                }
+            }
+        }
+        paths.sort();
+        paths.dedup();
+        Ok(Some(paths))
     }
 }
 
