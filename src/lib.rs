@@ -11,6 +11,7 @@
 //! | `schema` | validation by the API server's schemas in [`kube::validate`] |
 //! | `cel` | health by CEL expressions |
 //! | `cache`, `limit`, `retry` | [`core`]'s decorators around any backend: cached statuses, bounded concurrency, retries |
+//! | `reconcile` | the reconciler in [`core::reconcile`]: the loop that syncs applications when they should be |
 //! | `redis` | the cache's store on Redis |
 //! | `metrics` | what is counted and measured, through the `metrics` facade |
 //! | `testing` | mocks and conformance suites |

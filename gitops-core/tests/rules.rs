@@ -12,9 +12,9 @@ use gitops_core::application::{
     OperationStatus, Source, SyncStatus,
 };
 use gitops_core::rule::{
-    Approval, ApprovalStore, Approvals, Decision, GENERATE_PATHS, HealthAtLeast, ManualApproval,
-    Metadata, MinimumInterval, OutOfSync, PathsChanged, RevisionChanged, SyncContext, SyncRule,
-    SyncStrategy, all, any, async_rule_fn, not, rule_fn,
+    Approval, ApprovalStore, Approvals, AutomatedPolicy, Decision, GENERATE_PATHS, HealthAtLeast,
+    ManualApproval, Metadata, MinimumInterval, OutOfSync, PathsChanged, RevisionChanged,
+    SyncContext, SyncRule, SyncStrategy, all, any, async_rule_fn, not, rule_fn,
 };
 use gitops_core::{Error, ErrorKind, Result};
 use jiff::Timestamp;
@@ -577,4 +577,70 @@ fn a_store_that_answers_wrongly_opens_nothing() {
     let mut context = SyncContext::new(&app);
     context.revisions = &revisions;
     assert!(!ask(&ManualApproval::new(Wrong), &context).unwrap().sync);
+}
+
+#[test]
+fn the_policy_of_the_application_decides_as_argo_cd_does() {
+    use gitops_core::application::Automated;
+    let status = |sync, deployed: &str, last: Option<(&str, OperationPhase)>| ApplicationStatus {
+        sync,
+        revisions: texts(&[deployed]),
+        history: vec![HistoryEntry {
+            revisions: texts(&[deployed]),
+            ..HistoryEntry::default()
+        }],
+        operation: last.map(|(revision, phase)| OperationStatus {
+            revisions: texts(&[revision]),
+            phase,
+            ..OperationStatus::default()
+        }),
+        ..ApplicationStatus::default()
+    };
+    let (off, on) = (None, Some(Automated::default()));
+    let disabled = on.map(|mut policy| {
+        policy.enabled = Some(false);
+        policy
+    });
+    let heals = on.map(|policy| policy.self_heal(true));
+    let (synced, differs) = (SyncStatus::Synced, SyncStatus::OutOfSync);
+    let (failed, runs) = (
+        Some((B, OperationPhase::Failed)),
+        Some((B, OperationPhase::Running)),
+    );
+    // (policy, status, last operation, retry_failed, the wanted revision, yes?)
+    for (policy, sync, last, retry_failed, wanted, expected) in [
+        (off, differs, None, false, B, false),
+        (disabled, differs, None, false, B, false),
+        (on, differs, None, false, B, true),
+        (on, synced, None, false, B, true),
+        (on, synced, None, false, A, false),
+        (on, differs, None, false, A, false),
+        (heals, differs, None, false, A, true),
+        (heals, synced, None, false, A, false),
+        (heals, SyncStatus::Unknown, None, false, A, false),
+        (on, differs, runs, false, B, false),
+        (on, differs, failed, false, B, false),
+        (on, differs, failed, true, B, true),
+        (heals, differs, failed, false, B, true),
+    ] {
+        let mut app = app();
+        app.sync_policy.automated = policy;
+        let status = status(sync, A, last);
+        let wanted = texts(&[wanted]);
+        let mut context = SyncContext::new(&app);
+        context.status = Some(&status);
+        context.revisions = &wanted;
+        let rule = AutomatedPolicy { retry_failed };
+        let decision = ask(&rule, &context).unwrap();
+        let case = format!("{policy:?} {sync} {last:?} {retry_failed} {wanted:?}: {decision:?}");
+        assert_eq!(decision.sync, expected, "{case}");
+        // People decide for themselves; nothing is synced by itself while it is suspended.
+        context.manual = true;
+        assert!(ask(&rule, &context).unwrap().sync, "{case}");
+        context.manual = false;
+        let mut suspended = app.clone();
+        suspended.suspended = true;
+        context.app = &suspended;
+        assert!(!ask(&rule, &context).unwrap().sync, "{case}");
+    }
 }

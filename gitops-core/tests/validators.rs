@@ -146,6 +146,16 @@ async fn all_findings_come_back_in_order_and_at_once() {
 }
 
 #[tokio::test]
+async fn validation_may_run_in_a_task_of_its_own() {
+    let validators = Arc::new(Validators::new().validator(says("one", 0, Some("x"))));
+    let task = tokio::spawn(async move {
+        let report = validators.validate(&app(), &Context::default()).await;
+        report.findings.is_empty()
+    });
+    assert!(!task.await.unwrap());
+}
+
+#[tokio::test]
 async fn fail_fast_stops_at_the_first_error_in_order() {
     let late = says("late", 20, Some("late"));
     let asked = late.3.clone();

@@ -34,6 +34,15 @@ pub enum EventKind {
         /// The revision, in full.
         revision: String,
     },
+    /// A sync that was due was not started: something forbids it, or could not decide. Told once, until the reason changes.
+    SyncRefused {
+        /// Who said no: `strategy`, `validators` …
+        by: String,
+        /// Why, for people.
+        reason: String,
+        /// The revisions that it would have gone to.
+        revisions: Vec<String>,
+    },
     /// An operation started.
     SyncStarted,
     /// Manifests were rendered.
@@ -114,6 +123,7 @@ impl EventKind {
     pub fn name(&self) -> &'static str {
         match self {
             Self::RevisionDetected { .. } => "revisionDetected",
+            Self::SyncRefused { .. } => "syncRefused",
             Self::SyncStarted => "syncStarted",
             Self::Rendered { .. } => "rendered",
             Self::Planned { .. } => "planned",
@@ -138,6 +148,9 @@ impl EventKind {
         };
         match self {
             Self::RevisionDetected { revision, .. } => format!("new revision {revision}"),
+            Self::SyncRefused { by, reason, .. } => {
+                format!("sync refused by {by}{}", because(reason))
+            }
             Self::SyncStarted => "sync started".into(),
             Self::Rendered { objects, .. } => format!("{objects} objects rendered"),
             Self::Planned {
@@ -197,7 +210,7 @@ impl SyncEvent {
                 action: ResourceAction::Failed,
                 ..
             } => Severity::Error,
-            EventKind::Retrying { .. } => Severity::Warning,
+            EventKind::Retrying { .. } | EventKind::SyncRefused { .. } => Severity::Warning,
             EventKind::HealthChanged { health, .. } if health.status == HealthStatus::Degraded => {
                 Severity::Warning
             }

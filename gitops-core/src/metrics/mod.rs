@@ -20,6 +20,9 @@
 //! | `gitops_limiter_refused_total` | counter | `limiter`, `reason`: `queue_full`, `timeout` | who was not let through |
 //! | `gitops_backend_retries_total` | counter | `backend`, `reason`: the error's kind | tries after the first that a `RetryingBackend` made |
 //! | `gitops_notifier_failures_total` | counter | `notifier` | events that a notifier could not be told of, after all tries |
+//! | `gitops_reconciler_looks_total` | counter | `result`: `synced`, `idle`, `busy`, `later`, `refused`, `failed`, `paused`, `stopped`, `gone` | looks of a `Reconciler` at an application |
+//! | `gitops_reconciler_applications` | gauge | | applications that this replica takes care of |
+//! | `gitops_reconciler_due` | gauge | | applications that are due and wait for their turn |
 //! | `gitops_circuit_open` | gauge, 0 or 1 | `backend` | whether its circuit breaker is open |
 //!
 //! Labels hold names of backends, applications, limiters and notifiers, never messages. A series per application is made for drift only.
@@ -114,4 +117,25 @@ pub(crate) fn retried(backend: &str, reason: &'static str) {
         ::metrics::counter!("gitops_backend_retries_total", "backend" => backend.to_owned(), "reason" => reason)
             .increment(1)
     );
+}
+
+/// A reconciler has looked at an application.
+#[cfg(feature = "reconcile")]
+#[allow(unused_variables)]
+pub(crate) fn reconciler_looked(result: &'static str) {
+    record!(::metrics::counter!("gitops_reconciler_looks_total", "result" => result).increment(1));
+}
+
+/// How many applications are this replica's.
+#[cfg(feature = "reconcile")]
+#[allow(unused_variables)]
+pub(crate) fn reconciler_owned(count: usize) {
+    record!(::metrics::gauge!("gitops_reconciler_applications").set(count as f64));
+}
+
+/// How many applications are due and wait for their turn.
+#[cfg(feature = "reconcile")]
+#[allow(unused_variables)]
+pub(crate) fn reconciler_due(count: usize) {
+    record!(::metrics::gauge!("gitops_reconciler_due").set(count as f64));
 }

@@ -27,8 +27,8 @@ impl Tenure {
     }
 
     /// Ends when it is lost: whatever is being done for the application must stop now.
-    pub async fn lost(&self) {
-        self.lost.cancelled().await;
+    pub fn lost(&self) -> impl Future<Output = ()> + Send + use<> {
+        self.lost.clone().cancelled_owned()
     }
 }
 

@@ -8,6 +8,7 @@
 //! | [`RevisionChanged`] | the revision to sync to is not the deployed one |
 //! | [`PathsChanged`] | files that the application is made of changed |
 //! | [`OutOfSync`] | the live state differs from the desired one |
+//! | [`AutomatedPolicy`] | the application's own `automated` policy wants it |
 //! | [`HealthAtLeast`] | the application is as healthy as asked, or healthier |
 //! | `SyncWindows` (feature `cron`) | the maintenance windows are open, as Argo CD understands them |
 //! | [`Metadata`] | a label or an annotation of the application is as asked |
@@ -24,6 +25,7 @@
 //! | `SyncRule.Evaluate(ctx, app) (bool, error)` | [`SyncRule::evaluate`] | a table for each rule there and in `tests/windows.rs`; with real commits in gitops-git's `tests/sync_rules.rs` |
 
 mod approval;
+mod automated;
 mod combine;
 mod paths;
 mod revision;
@@ -40,6 +42,7 @@ use crate::application::{Application, ApplicationStatus};
 use crate::error::{Error, Result};
 
 pub use self::approval::{Approval, ApprovalStore, Approvals, ManualApproval};
+pub use self::automated::AutomatedPolicy;
 pub use self::combine::{All, Any, Not, RuleFn, all, any, async_rule_fn, not, rule_fn};
 pub use self::paths::{GENERATE_PATHS, PathsChanged};
 pub use self::revision::RevisionChanged;

@@ -5,6 +5,7 @@ use std::fmt;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
+use futures::future::BoxFuture;
 use futures::{FutureExt, StreamExt, stream};
 
 use super::{Context, Finding, Validator};
@@ -181,12 +182,11 @@ impl Validators {
             app: app.app_ref(),
             ..Report::default()
         };
-        let jobs = self.validators.iter().map(|validator| {
-            // One that panics must neither take the caller down nor count as "nothing found".
-            AssertUnwindSafe(validator.validate(app, context))
-                .catch_unwind()
-                .map(move |answer| (validator.name(), answer))
-        });
+        let jobs = self
+            .validators
+            .iter()
+            .map(|validator| ask(&**validator, app, context));
+        let jobs: Vec<_> = jobs.collect();
         // In order, so that the same application gives the same report.
         let mut answers = stream::iter(jobs).buffered(self.at_once);
         while let Some((name, answer)) = answers.next().await {
@@ -227,4 +227,17 @@ impl fmt::Debug for Validators {
 /// That it panicked; not with what, which may hold anything (a message of `assert_eq!` quotes values).
 fn panic_message(_: &(dyn Any + Send)) -> &'static str {
     "it panicked"
+}
+
+/// What one validator answers. Boxed: in a stream the compiler does not see otherwise that it may go to another thread.
+fn ask<'a>(
+    validator: &'a dyn Validator,
+    app: &'a Application,
+    context: &'a Context<'a>,
+) -> BoxFuture<'a, (&'a str, std::thread::Result<Result<Vec<Finding>>>)> {
+    Box::pin(async move {
+        // One that panics must neither take the caller down nor count as "nothing found".
+        let answer = AssertUnwindSafe(validator.validate(app, context)).catch_unwind();
+        (validator.name(), answer.await)
+    })
 }

@@ -3,7 +3,7 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -15,7 +15,7 @@ use gitops_core::backend::{
 };
 use gitops_core::{Error, ErrorKind, Result};
 use jiff::Timestamp;
-use tokio::sync::watch;
+use tokio::sync::{Notify, broadcast, watch};
 
 /// What a call of `sync` meets.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub(crate) enum Fault {
     AnswerLost(Error),
 }
 
-/// An operation, who asked for it, and what came of it.
-type Known = (Operation, String, watch::Receiver<Option<SyncOutcome>>);
+/// An operation, how it was asked for, and what came of it.
+type Known = (Operation, SyncOptions, watch::Receiver<Option<SyncOutcome>>);
 
 #[derive(Clone, Default)]
 pub(crate) struct Fake(Arc<State>);
@@ -50,7 +50,16 @@ pub(crate) struct State {
     pub(crate) start_lasts: Mutex<Duration>,
     /// Applications whose operations fail.
     pub(crate) failing: Mutex<Vec<AppRef>>,
-    pub(crate) kept_store: std::sync::OnceLock<Arc<dyn ApplicationStore>>,
+    /// Ends operations before their time.
+    pub(crate) terminations: Mutex<HashMap<String, Arc<Notify>>>,
+    pub(crate) terminated: AtomicUsize,
+    /// An operation that was terminated lasts this much longer.
+    pub(crate) terminating_lasts: Mutex<Duration>,
+    /// What watches tell.
+    pub(crate) told: OnceLock<broadcast::Sender<StatusEvent>>,
+    /// Every operation, in order.
+    pub(crate) asked: Mutex<Vec<(AppRef, SyncOptions)>>,
+    pub(crate) kept_store: OnceLock<Arc<dyn ApplicationStore>>,
 }
 
 impl std::ops::Deref for Fake {
@@ -88,8 +97,16 @@ impl Fake {
             started_at: Timestamp::now(),
         };
         let (send, outcome) = watch::channel(None);
-        let by = options.initiator.name.clone();
-        operations.insert(app.clone(), (operation.clone(), by, outcome));
+        operations.insert(app.clone(), (operation.clone(), options.clone(), outcome));
+        let asked = (app.clone(), options.clone());
+        self.asked.lock().unwrap().push(asked);
+        let terminate = Arc::new(Notify::new());
+        let mut terminations = self.terminations.lock().unwrap();
+        terminations.insert(operation.id.clone(), Arc::clone(&terminate));
+        let revisions = match options.revisions.is_empty() {
+            true => vec!["a".into()],
+            false => options.revisions.clone(),
+        };
         let running = self.running.fetch_add(1, Ordering::SeqCst) + 1;
         self.most.fetch_max(running, Ordering::SeqCst);
         let (fake, lasts, done) = (self.clone(), *self.lasts.lock().unwrap(), operation.clone());
@@ -99,13 +116,22 @@ impl Fake {
             OperationPhase::Succeeded
         };
         tokio::spawn(async move {
-            tokio::time::sleep(lasts).await;
+            let mut phase = phase;
+            tokio::select! {
+                () = tokio::time::sleep(lasts) => {}
+                () = terminate.notified() => {
+                    let longer = *fake.terminating_lasts.lock().unwrap();
+                    tokio::time::sleep(longer).await;
+                    phase = OperationPhase::Failed;
+                }
+            }
+            fake.terminations.lock().unwrap().remove(&done.id);
             fake.running.fetch_sub(1, Ordering::SeqCst);
             send.send_replace(Some(SyncOutcome {
                 operation: done,
                 phase,
                 message: String::new(),
-                revisions: vec!["a".into()],
+                revisions,
                 resources: Vec::new(),
                 finished_at: Timestamp::now(),
             }));
@@ -152,7 +178,11 @@ impl Syncer for Fake {
             .ok_or_else(|| Error::internal("no outcome"))
     }
 
-    async fn terminate(&self, _: &Operation) -> Result<()> {
+    async fn terminate(&self, operation: &Operation) -> Result<()> {
+        self.terminated.fetch_add(1, Ordering::SeqCst);
+        if let Some(terminate) = self.terminations.lock().unwrap().get(&operation.id) {
+            terminate.notify_one();
+        }
         Ok(())
     }
 
@@ -163,14 +193,15 @@ impl Syncer for Fake {
         }
         let operation = self.operations.lock().unwrap().get(app).cloned();
         Ok(ApplicationStatus {
-            operation: operation.map(|(operation, by, outcome)| OperationStatus {
+            operation: operation.map(|(operation, options, outcome)| OperationStatus {
                 id: operation.id,
                 phase: outcome
                     .borrow()
                     .as_ref()
                     .map_or(OperationPhase::Running, |outcome| outcome.phase),
                 started_at: Some(operation.started_at),
-                initiated_by: by,
+                initiated_by: options.initiator.name,
+                revisions: options.revisions,
                 ..OperationStatus::default()
             }),
             ..ApplicationStatus::default()
@@ -178,7 +209,12 @@ impl Syncer for Fake {
     }
 
     fn watch(&self, _: Selector) -> BoxStream<'static, Result<StatusEvent>> {
-        futures::stream::pending().boxed()
+        let told = self.told.get_or_init(|| broadcast::channel(1024).0);
+        let events = futures::stream::unfold(told.subscribe(), |mut told| async move {
+            let event = told.recv().await.ok()?;
+            Some((Ok(event), told))
+        });
+        events.chain(futures::stream::pending()).boxed()
     }
 }
 

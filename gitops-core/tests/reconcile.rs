@@ -1,0 +1,835 @@
+//! The reconciler against a backend whose operations last and fail as a test says. The clock is tokio's, paused: it jumps to the next timer.
+#![allow(clippy::unwrap_used, clippy::expect_used)]
+
+mod fake;
+
+use std::collections::{HashMap, HashSet};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use fake::Fake;
+use futures::stream::{self, BoxStream};
+use futures::{FutureExt, StreamExt};
+use gitops_core::application::{
+    AppRef, Application, ApplicationStatus, Automated, Health, HealthStatus, Source, SyncStatus,
+};
+use gitops_core::audit::{AuditAction, AuditLog, AuditRecord, AuditSink};
+use gitops_core::backend::{
+    ApplicationStore, DeleteOptions, EventKind, PutMode, StatusEvent, SyncEvent, SyncOptions,
+    Syncer,
+};
+use gitops_core::limit::{LimitOptions, SyncLimiter};
+use gitops_core::manifest::ManifestSet;
+use gitops_core::manifest::yaml::parse;
+use gitops_core::notify::{BroadcastNotifier, Notifier, NotifierOptions, Notifiers};
+use gitops_core::reconcile::{Control, Ownership, Reconciler, ReconcilerOptions, Tenure};
+use gitops_core::rule::{Decision, OutOfSync, RevisionChanged, SyncStrategy, all, rule_fn};
+use gitops_core::source::{Rendered, RevisionEvent, Sources};
+use gitops_core::store::MemoryStore;
+use gitops_core::validate::{Context, Finding, Validator, Validators};
+use gitops_core::{Error, ErrorKind, Result};
+use tokio::sync::{broadcast, mpsc, oneshot, watch};
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+/// Repositories whose revisions a test sets.
+#[derive(Clone, Default)]
+struct Repositories {
+    revisions: Arc<Mutex<HashMap<String, String>>>,
+    manifests: Arc<Mutex<String>>,
+}
+
+impl Repositories {
+    fn set(&self, url: &str, revision: &str) {
+        let mut all = self.revisions.lock().unwrap();
+        all.insert(url.into(), revision.into());
+    }
+
+    /// The revision moves, and a webhook says so.
+    fn push(&self, url: &str, revision: &str) -> RevisionEvent {
+        self.set(url, revision);
+        RevisionEvent {
+            urls: vec![url.into()],
+            teller: "test".into(),
+            ..RevisionEvent::default()
+        }
+    }
+}
+
+#[async_trait]
+impl Sources for Repositories {
+    async fn render(&self, app: &Application, revisions: &[String]) -> Result<Rendered> {
+        assert_eq!(revisions.len(), app.sources.len());
+        let yaml = self.manifests.lock().unwrap().clone();
+        Ok(Rendered {
+            revisions: revisions.to_vec(),
+            manifests: ManifestSet::from_objects(parse("a.yaml", yaml.as_bytes())?)?,
+        })
+    }
+
+    async fn resolve(&self, app: &Application) -> Result<Vec<String>> {
+        let all = self.revisions.lock().unwrap();
+        let revisions = app.sources.iter().map(|source| {
+            all.get(&source.repo_url)
+                .cloned()
+                .ok_or_else(|| Error::not_found("no such repository"))
+        });
+        revisions.collect()
+    }
+}
+
+const URL: &str = "https://git.example.com/org/repo";
+
+fn app(name: &str) -> Application {
+    Application::new(name)
+        .source(Source::git(format!("{URL}-{name}")))
+        .automated(Automated::default())
+}
+
+fn url(name: &str) -> String {
+    format!("{URL}-{name}")
+}
+
+fn new_revisions() -> SyncStrategy {
+    SyncStrategy::new().rule(RevisionChanged { retry_failed: true })
+}
+
+/// A backend, its applications and repositories, and what comes of them.
+struct World {
+    fake: Fake,
+    store: Arc<MemoryStore>,
+    repositories: Repositories,
+    events: BroadcastNotifier,
+    heard: Mutex<broadcast::Receiver<SyncEvent>>,
+    pushes: mpsc::UnboundedSender<RevisionEvent>,
+    pushed: Mutex<Option<mpsc::UnboundedReceiver<RevisionEvent>>>,
+}
+
+struct Running {
+    control: Control,
+    stop: Option<oneshot::Sender<()>>,
+    task: JoinHandle<Result<()>>,
+}
+
+impl Running {
+    async fn shut_down(&mut self) {
+        let _ = self.stop.take().unwrap().send(());
+        (&mut self.task).await.unwrap().unwrap();
+    }
+}
+
+impl World {
+    async fn new(names: &[&str]) -> Self {
+        let fake = Fake::lasting(Duration::from_secs(1));
+        let store = Arc::new(MemoryStore::default());
+        let _ = fake.kept_store.set(store.clone());
+        let events = BroadcastNotifier::new(100_000);
+        let (pushes, pushed) = mpsc::unbounded_channel();
+        let world = Self {
+            heard: Mutex::new(events.subscribe()),
+            repositories: Repositories::default(),
+            pushed: Mutex::new(Some(pushed)),
+            fake,
+            store,
+            events,
+            pushes,
+        };
+        for name in names {
+            world.add(app(name)).await;
+        }
+        world
+    }
+
+    async fn add(&self, app: Application) {
+        self.repositories.set(&app.sources[0].repo_url, "r1");
+        self.store.put(&app, PutMode::Upsert).await.unwrap();
+    }
+
+    fn reconciler(&self) -> Reconciler {
+        let mut notifiers = Notifiers::default();
+        notifiers.add_notifier(self.events.clone());
+        let pushed = self.pushed.lock().unwrap().take().unwrap();
+        let pushed = stream::unfold(pushed, |mut pushed| async move {
+            pushed.recv().await.map(|event| (event, pushed))
+        });
+        Reconciler::new(self.fake.clone())
+            .sources(self.repositories.clone())
+            .strategy(new_revisions())
+            .notifiers(notifiers)
+            .revisions(pushed)
+    }
+
+    fn run(&self, reconciler: Reconciler) -> Running {
+        let (stop, stopped) = oneshot::channel();
+        Running {
+            control: reconciler.control(),
+            stop: Some(stop),
+            task: tokio::spawn(reconciler.run(async {
+                let _ = stopped.await;
+            })),
+        }
+    }
+
+    fn push(&self, name: &str, revision: &str) {
+        let event = self.repositories.push(&url(name), revision);
+        self.pushes.send(event).unwrap();
+    }
+
+    /// What was asked of the backend since the last call: names and revisions.
+    fn synced(&self) -> Vec<String> {
+        let asked = std::mem::take(&mut *self.fake.asked.lock().unwrap());
+        let text = |(app, options): (AppRef, SyncOptions)| {
+            format!("{app}@{}", options.revisions.join("+"))
+        };
+        asked.into_iter().map(text).collect()
+    }
+
+    /// What was told since the last call.
+    fn told(&self) -> Vec<SyncEvent> {
+        let mut heard = self.heard.lock().unwrap();
+        std::iter::from_fn(|| heard.try_recv().ok()).collect()
+    }
+
+    fn told_names(&self) -> Vec<String> {
+        let name = |event: &SyncEvent| format!("{} {}", event.app, event.kind.name());
+        self.told().iter().map(name).collect()
+    }
+
+    fn tell_status(&self, name: &str, sync: SyncStatus) {
+        let status = ApplicationStatus {
+            sync,
+            health: Health::new(HealthStatus::Healthy, ""),
+            ..ApplicationStatus::default()
+        };
+        let event = StatusEvent::Status {
+            app: name.into(),
+            status: Box::new(status),
+        };
+        self.fake.told.get().unwrap().send(event).unwrap();
+    }
+}
+
+async fn after(seconds: u64) {
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn new_revisions_are_synced_once_at_an_event_or_at_the_interval() {
+    let world = World::new(&["a", "b"]).await;
+    let mut running = world.run(world.reconciler());
+    after(5).await;
+    let mut first = world.synced();
+    first.sort();
+    assert_eq!(first, ["a@r1", "b@r1"]);
+    let mut told = world.told_names();
+    told.sort();
+    assert_eq!(
+        told,
+        [
+            "a syncFinished",
+            "a syncStarted",
+            "b syncFinished",
+            "b syncStarted"
+        ]
+    );
+    // An event leads to a look at once, at whom it concerns.
+    let looks = Fake::count(&world.fake.status_calls);
+    world.push("a", "r2");
+    after(2).await;
+    assert_eq!(world.synced(), ["a@r2"]);
+    assert_eq!(Fake::count(&world.fake.status_calls), looks + 1);
+    assert_eq!(
+        world.told_names(),
+        ["a revisionDetected", "a syncStarted", "a syncFinished"]
+    );
+    // What no event told is found at the interval, and nothing else is synced.
+    world.repositories.set(&url("b"), "r2");
+    after(100).await;
+    assert_eq!(world.synced(), [""; 0]);
+    after(150).await;
+    assert_eq!(world.synced(), ["b@r2"]);
+    after(3600).await;
+    assert_eq!(world.synced(), [""; 0]);
+    assert!(Fake::count(&world.fake.status_calls) > looks + 30);
+    running.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn applications_come_and_go_while_it_runs() {
+    let world = World::new(&["a"]).await;
+    let mut running = world.run(world.reconciler());
+    after(5).await;
+    assert_eq!(world.synced(), ["a@r1"]);
+    // The watch tells of a new one; without it, the list does.
+    world.add(app("b")).await;
+    world.tell_status("b", SyncStatus::OutOfSync);
+    after(2).await;
+    assert_eq!(world.synced(), ["b@r1"]);
+    world.add(app("c")).await;
+    after(200).await;
+    assert_eq!(world.synced(), ["c@r1"]);
+    assert_eq!(running.control.stats().known, 3);
+    // A change of the application is news.
+    let mut changed = app("c");
+    changed.sources[0].repo_url = url("a");
+    world.store.put(&changed, PutMode::Upsert).await.unwrap();
+    world.repositories.set(&url("a"), "r1-of-a");
+    after(400).await;
+    let mut synced = world.synced();
+    synced.sort();
+    assert_eq!(synced, ["a@r1-of-a", "c@r1-of-a"]);
+    for name in ["a", "b"] {
+        let options = DeleteOptions {
+            cascade: false,
+            ..DeleteOptions::default()
+        };
+        world.store.delete(&name.into(), &options).await.unwrap();
+    }
+    world
+        .fake
+        .told
+        .get()
+        .unwrap()
+        .send(StatusEvent::Deleted { app: "a".into() })
+        .unwrap();
+    after(1).await;
+    assert_eq!(running.control.stats().known, 2);
+    world.push("a", "r3");
+    world.push("b", "r3");
+    after(1).await;
+    assert_eq!(world.synced(), ["c@r3"], "c reads the repository of a now");
+    assert_eq!(running.control.stats().known, 1);
+    running.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rule_that_errs_or_panics_stops_no_other_and_is_told_once() {
+    let world = World::new(&["bad", "good", "worse"]).await;
+    let broken = Arc::new(AtomicBool::new(true));
+    let (rule, asked) = (Arc::clone(&broken), Arc::new(Mutex::new(Vec::new())));
+    let times = Arc::clone(&asked);
+    let begun = tokio::time::Instant::now();
+    let fragile = rule_fn("fragile", move |context| match &*context.app.name {
+        "good" => Ok(Decision::yes("it is good")),
+        name => {
+            times
+                .lock()
+                .unwrap()
+                .push((name.to_owned(), begun.elapsed().as_secs()));
+            match (rule.load(Ordering::SeqCst), name) {
+                (false, _) => Ok(Decision::yes("it is mended")),
+                (true, "bad") => Err(Error::failed("the rule's database is away")),
+                (true, _) => panic!("the rule panics"),
+            }
+        }
+    });
+    let strategy = SyncStrategy::new().rule(all([
+        Box::new(fragile) as Box<dyn gitops_core::rule::SyncRule>,
+        Box::new(RevisionChanged::default()),
+    ]));
+    let mut running = world.run(world.reconciler().strategy(strategy));
+    after(60).await;
+    assert_eq!(world.synced(), ["good@r1"]);
+    // Asked again after 5, 10, 20 … seconds.
+    let times = |name: &str| -> Vec<u64> {
+        let asked = asked.lock().unwrap();
+        asked
+            .iter()
+            .filter(|(who, _)| who == name)
+            .map(|(_, at)| *at)
+            .collect()
+    };
+    assert_eq!(times("bad"), [0, 5, 15, 35]);
+    assert_eq!(times("worse"), [0, 5, 15, 35]);
+    let refusals: Vec<String> = world
+        .told()
+        .iter()
+        .filter_map(|event| match &event.kind {
+            EventKind::SyncRefused { by, reason, .. } => {
+                Some(format!("{} {by} {reason}", event.app))
+            }
+            _ => None,
+        })
+        .collect();
+    assert_eq!(refusals.len(), 1, "{refusals:?}");
+    assert!(
+        refusals[0].starts_with("bad strategy") && refusals[0].contains("database is away"),
+        "{refusals:?}"
+    );
+    broken.store(false, Ordering::SeqCst);
+    after(60).await;
+    let mut synced = world.synced();
+    synced.sort();
+    assert_eq!(synced, ["bad@r1", "worse@r1"]);
+    running.shut_down().await;
+}
+
+/// Wants manifests without the word.
+struct NoWord(&'static str);
+
+#[async_trait]
+impl Validator for NoWord {
+    fn name(&self) -> &str {
+        "no-word"
+    }
+    async fn validate(&self, _: &Application, context: &Context<'_>) -> Result<Vec<Finding>> {
+        let manifests = context
+            .manifests
+            .ok_or_else(|| Error::internal("nothing rendered"))?;
+        assert_eq!(context.revisions.len(), 1);
+        let bad = manifests.iter().filter(|object| {
+            serde_json::to_string(object.value())
+                .unwrap()
+                .contains(self.0)
+        });
+        Ok(bad
+            .map(|object| Finding::error("bad-word", "a bad word").about(object))
+            .collect())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_validators_find_keeps_a_revision_out_until_a_better_one_comes() {
+    let world = World::new(&["a"]).await;
+    *world.repositories.manifests.lock().unwrap() =
+        "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: x}\ndata: {word: damn}\n".into();
+    let validators = Validators::new().validator(NoWord("damn"));
+    let mut running = world.run(world.reconciler().validators(validators));
+    after(3000).await;
+    assert_eq!(world.synced(), [""; 0]);
+    let told = world.told();
+    assert_eq!(told.len(), 1, "{told:?}");
+    let EventKind::SyncRefused {
+        by,
+        reason,
+        revisions,
+    } = &told[0].kind
+    else {
+        panic!("{told:?}");
+    };
+    assert_eq!(
+        (by.as_str(), revisions.as_slice()),
+        ("validators", ["r1".to_owned()].as_slice())
+    );
+    assert!(
+        reason.contains("bad-word") && reason.contains("a.yaml"),
+        "{reason}"
+    );
+    // A person cannot make it pass either.
+    running.control.sync_now("a".into(), "jane").await.unwrap();
+    after(10).await;
+    assert_eq!(world.synced(), [""; 0]);
+    *world.repositories.manifests.lock().unwrap() = String::new();
+    world.push("a", "r2");
+    after(5).await;
+    assert_eq!(world.synced(), ["a@r2"]);
+    running.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn nothing_is_started_while_it_is_paused_or_an_application_suspended() {
+    let world = World::new(&["a"]).await;
+    let mut sleeping = app("sleeping");
+    sleeping.suspended = true;
+    world.add(sleeping).await;
+    let mut running = world.run(world.reconciler());
+    running.control.pause();
+    after(1000).await;
+    assert_eq!(world.synced(), [""; 0]);
+    assert!(running.control.is_paused());
+    running.control.resume();
+    after(1).await;
+    assert_eq!(world.synced(), ["a@r1"]);
+    // A sync that runs goes on.
+    world.push("a", "r2");
+    after(0).await;
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    running.control.pause();
+    after(5).await;
+    assert_eq!(world.synced(), ["a@r2"]);
+    assert_eq!(Fake::count(&world.fake.running), 0);
+    assert!(world.told_names().contains(&"a syncFinished".to_owned()));
+    world.push("a", "r3");
+    running.control.sync_now("a".into(), "jane").await.unwrap();
+    after(600).await;
+    assert_eq!(world.synced(), [""; 0]);
+    running.control.resume();
+    after(5).await;
+    assert_eq!(world.synced(), ["a@r3"]);
+    world.store.resume(&"sleeping".into()).await.unwrap();
+    after(300).await;
+    assert_eq!(world.synced(), ["sleeping@r1"]);
+    running.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn failures_wait_longer_and_longer_and_a_new_revision_does_not() {
+    let world = World::new(&["a"]).await;
+    world.fake.failing.lock().unwrap().push("a".into());
+    let mut running = world.run(world.reconciler());
+    // Each try lasts a second; 5, 10, 20, 40 … seconds in between.
+    after(45).await;
+    assert_eq!(world.synced(), ["a@r1"; 4]);
+    // What a failed sync changes is no reason for the next one.
+    world.tell_status("a", SyncStatus::Synced);
+    world.tell_status("a", SyncStatus::OutOfSync);
+    after(5).await;
+    assert_eq!(world.synced(), [""; 0]);
+    world.push("a", "r2");
+    after(1).await;
+    assert_eq!(world.synced(), ["a@r2"]);
+    world.fake.failing.lock().unwrap().clear();
+    after(200).await;
+    assert_eq!(world.synced(), ["a@r2"]);
+    after(2000).await;
+    assert_eq!(world.synced(), [""; 0]);
+    // It could not be started at all: the reason is told once.
+    for _ in 0..2 {
+        let error = Error::permission_denied("not for you");
+        world
+            .fake
+            .sync_faults
+            .lock()
+            .unwrap()
+            .push_back(fake::Fault::Refused(error));
+    }
+    world.told();
+    world.push("a", "r3");
+    after(30).await;
+    assert_eq!(world.synced(), ["a@r3"]);
+    assert_eq!(
+        world.told_names(),
+        [
+            "a revisionDetected",
+            "a syncRefused",
+            "a syncStarted",
+            "a syncFinished"
+        ]
+    );
+    running.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_that_comes_back_is_not_healed_in_a_hot_loop() {
+    let world = World::new(&["a"]).await;
+    // A backend that is never in sync.
+    let strategy = SyncStrategy::new().rule(rule_fn("always", |_| Ok(Decision::yes("always"))));
+    let mut running = world.run(world.reconciler().strategy(strategy));
+    after(60).await;
+    let states = [SyncStatus::Synced, SyncStatus::OutOfSync];
+    for second in 0..600 {
+        world.tell_status("a", states[second % 2]);
+        after(1).await;
+    }
+    let count = world.synced().len();
+    assert!((3..=14).contains(&count), "{count} syncs in eleven minutes");
+    running.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn drift_is_looked_at_when_the_watch_tells_it() {
+    let world = World::new(&["a", "b"]).await;
+    let seen = Arc::new(Mutex::new(HashSet::new()));
+    let drifted = Arc::clone(&seen);
+    let rule = rule_fn("drifted", move |context| {
+        Ok(match drifted.lock().unwrap().remove(&context.app.name) {
+            true => Decision::yes("it drifted"),
+            false => Decision::no("it did not"),
+        })
+    });
+    let strategy = SyncStrategy::new().rule(OutOfSync).rule(rule);
+    let mut running = world.run(world.reconciler().strategy(strategy));
+    after(1).await;
+    for name in ["a", "b"] {
+        world.tell_status(name, SyncStatus::Synced);
+    }
+    after(1).await;
+    seen.lock().unwrap().insert("b".to_owned());
+    world.tell_status("b", SyncStatus::OutOfSync);
+    after(1).await;
+    assert_eq!(world.synced(), ["b@r1"]);
+    let told = world.told_names();
+    assert!(told.contains(&"b statusChanged".to_owned()), "{told:?}");
+    running.shut_down().await;
+}
+
+/// Hangs, or panics.
+struct Broken(bool);
+
+#[async_trait]
+impl Notifier for Broken {
+    fn name(&self) -> &str {
+        "broken"
+    }
+    async fn notify(&self, _: &SyncEvent) -> Result<()> {
+        if self.0 {
+            panic!("the notifier panics");
+        }
+        std::future::pending().await
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn notifiers_that_hang_or_panic_keep_no_sync_and_no_other_notifier_waiting() {
+    let world = World::new(&["a"]).await;
+    let mut notifiers = Notifiers::new(NotifierOptions {
+        time_limit: Duration::from_secs(3),
+        retries: 0,
+        ..NotifierOptions::default()
+    });
+    notifiers
+        .add_notifier(Broken(false))
+        .add_notifier(world.events.clone())
+        .add_notifier(Broken(true));
+    let mut running = world.run(world.reconciler().notifiers(notifiers));
+    after(2).await;
+    for revision in ["r2", "r3"] {
+        world.push("a", revision);
+        after(2).await;
+    }
+    // Three syncs of a second each within six seconds; telling takes three seconds an event.
+    assert_eq!(world.synced(), ["a@r1", "a@r2", "a@r3"]);
+    after(30).await;
+    assert_eq!(
+        world.told_names(),
+        [
+            "a syncStarted",
+            "a syncFinished",
+            "a revisionDetected",
+            "a syncStarted",
+            "a syncFinished",
+            "a revisionDetected",
+            "a syncStarted",
+            "a syncFinished"
+        ],
+        "in order"
+    );
+    running.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn shutting_down_waits_for_syncs_then_terminates_them_and_tells_the_end() {
+    for (lasts, terminated, ends_within) in [(20, 0, 20), (1000, 1, 33)] {
+        let world = World::new(&["a", "b"]).await;
+        *world.fake.lasts.lock().unwrap() = Duration::from_secs(lasts);
+        *world.fake.terminating_lasts.lock().unwrap() = Duration::from_secs(2);
+        let limiter = SyncLimiter::new(LimitOptions {
+            max: 1,
+            ..LimitOptions::default()
+        });
+        let owner = Arc::new(Owner::default());
+        owner.give(&["a", "b"]);
+        let reconciler = world
+            .reconciler()
+            .limiter(limiter.clone())
+            .ownership(owner.clone());
+        let mut running = world.run(reconciler);
+        after(1).await;
+        assert_eq!((limiter.running(), limiter.queued()), (1, 1));
+        let begun = tokio::time::Instant::now();
+        running.shut_down().await;
+        let took = begun.elapsed().as_secs();
+        assert!(took <= ends_within, "{took} seconds");
+        assert_eq!(Fake::count(&world.fake.running), 0);
+        assert_eq!(Fake::count(&world.fake.terminated), terminated);
+        // The one that waited was not started; the one that ran was told to the end.
+        assert_eq!(world.synced().len(), 1);
+        let told = world.told();
+        let EventKind::SyncFinished { outcome } = &told.last().unwrap().kind else {
+            panic!("{told:?}");
+        };
+        assert_eq!(outcome.is_success(), terminated == 0);
+        assert!(owner.resigned.load(Ordering::SeqCst));
+        assert_eq!((limiter.running(), limiter.queued()), (0, 0));
+        let refused = running.control.look_now("a".into()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Unavailable);
+    }
+}
+
+/// Gives and takes applications as a test says.
+struct Owner {
+    owned: Mutex<HashMap<AppRef, CancellationToken>>,
+    changes: watch::Sender<()>,
+    resigned: AtomicBool,
+}
+
+impl Default for Owner {
+    fn default() -> Self {
+        Self {
+            owned: Mutex::default(),
+            changes: watch::Sender::new(()),
+            resigned: AtomicBool::new(false),
+        }
+    }
+}
+
+impl Owner {
+    fn give(&self, names: &[&str]) {
+        let mut owned = self.owned.lock().unwrap();
+        for name in names {
+            owned.insert(AppRef::from(*name), CancellationToken::new());
+        }
+        self.changes.send_replace(());
+    }
+
+    fn take(&self, name: &str) {
+        if let Some(lost) = self.owned.lock().unwrap().remove(&AppRef::from(name)) {
+            lost.cancel();
+        }
+        self.changes.send_replace(());
+    }
+}
+
+#[async_trait]
+impl Ownership for Owner {
+    fn tenure(&self, app: &AppRef) -> Option<Tenure> {
+        let owned = self.owned.lock().unwrap();
+        owned.get(app).cloned().map(Tenure::until)
+    }
+    fn changes(&self) -> BoxStream<'static, ()> {
+        let receiver = self.changes.subscribe();
+        stream::unfold(receiver, |mut receiver| async move {
+            receiver.changed().await.ok().map(|()| ((), receiver))
+        })
+        .boxed()
+    }
+    async fn resign(&self) {
+        self.resigned.store(true, Ordering::SeqCst);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_the_owner_acts_and_a_lost_right_ends_the_sync() {
+    let world = World::new(&["mine", "theirs"]).await;
+    *world.fake.lasts.lock().unwrap() = Duration::from_secs(60);
+    let owner = Arc::new(Owner::default());
+    owner.give(&["mine"]);
+    let mut running = world.run(world.reconciler().ownership(owner.clone()));
+    after(10).await;
+    assert_eq!(world.synced(), ["mine@r1"]);
+    assert_eq!(running.control.stats().owned, 1);
+    // Lost in the middle of a sync: it is terminated at once, and nothing comes after.
+    owner.take("mine");
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    assert_eq!(Fake::count(&world.fake.terminated), 1);
+    assert_eq!(Fake::count(&world.fake.running), 0);
+    for name in ["mine", "theirs"] {
+        world.push(name, "r2");
+        running.control.look_now(name.into()).await.unwrap();
+        world.tell_status(name, SyncStatus::OutOfSync);
+    }
+    after(1000).await;
+    assert_eq!(world.synced(), [""; 0]);
+    // Gained: looked at at once.
+    *world.fake.lasts.lock().unwrap() = Duration::from_secs(1);
+    owner.give(&["theirs", "mine"]);
+    after(2).await;
+    let mut synced = world.synced();
+    synced.sort();
+    assert_eq!(synced, ["mine@r2", "theirs@r2"]);
+    running.shut_down().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn people_and_other_operations_are_respected() {
+    let world = World::new(&["a"]).await;
+    *world.fake.lasts.lock().unwrap() = Duration::from_secs(20);
+    let manual = Arc::new(AtomicUsize::new(0));
+    let count = Arc::clone(&manual);
+    let rule = rule_fn("people-only", move |context| {
+        Ok(if context.manual {
+            count.fetch_add(1, Ordering::SeqCst);
+            Decision::yes("a person asked")
+        } else {
+            Decision::no("no person asked")
+        })
+    });
+    let mut running = world.run(world.reconciler().strategy(SyncStrategy::new().rule(rule)));
+    after(300).await;
+    assert_eq!(world.synced(), [""; 0]);
+    // Somebody else's operation runs: ours comes after it, and is still wanted.
+    let others = SyncOptions::default();
+    world.fake.sync(&"a".into(), &others).await.unwrap();
+    running.control.sync_now("a".into(), "jane").await.unwrap();
+    after(10).await;
+    assert_eq!(world.synced(), ["a@"]);
+    after(40).await;
+    let asked = std::mem::take(&mut *world.fake.asked.lock().unwrap());
+    assert_eq!(asked.len(), 1);
+    let initiator = &asked[0].1.initiator;
+    assert_eq!(
+        (initiator.name.as_str(), initiator.automated),
+        ("jane", false)
+    );
+    assert_eq!(manual.load(Ordering::SeqCst), 1);
+    running.shut_down().await;
+}
+
+#[derive(Default)]
+struct Records(Mutex<Vec<AuditRecord>>);
+
+#[async_trait]
+impl AuditSink for Records {
+    fn name(&self) -> &str {
+        "records"
+    }
+    async fn append(&self, record: &AuditRecord) -> Result<()> {
+        self.0.lock().unwrap().push(record.clone());
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn every_sync_is_in_the_audit_log() {
+    let world = World::new(&["a"]).await;
+    let records = Arc::new(Records::default());
+    let log = AuditLog::new().with_sink(records.clone());
+    let mut running = world.run(world.reconciler().audit(Arc::new(log)));
+    after(5).await;
+    running.shut_down().await;
+    let records = records.0.lock().unwrap();
+    assert_eq!(records.len(), 2, "{records:?}");
+    for record in &*records {
+        assert_eq!(record.action, AuditAction::Sync);
+        assert_eq!(record.actor.name, "gitops-reconciler");
+        assert!(record.actor.automated);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_applications_half_of_which_go_while_they_wait() {
+    let world = World::new(&[]).await;
+    let names: Vec<String> = (0..10_000).map(|n| format!("app-{n}")).collect();
+    for name in &names {
+        world.add(app(name)).await;
+    }
+    let limiter = SyncLimiter::new(LimitOptions {
+        max: 8,
+        ..LimitOptions::default()
+    });
+    let reconciler = world.reconciler().limiter(limiter.clone());
+    let options = ReconcilerOptions {
+        interval: Duration::from_secs(24 * 3600),
+        ..ReconcilerOptions::default()
+    };
+    let owner = Arc::new(Owner::default());
+    owner.give(&names.iter().map(String::as_str).collect::<Vec<_>>());
+    let mut running = world.run(reconciler.options(options).ownership(owner.clone()));
+    after(10).await;
+    assert_eq!(limiter.running(), 8);
+    assert!(limiter.queued() > 9_000, "{}", limiter.queued());
+    // Half of them are lost while they wait.
+    for name in names.iter().skip(5_000) {
+        owner.take(name);
+    }
+    after(1_000).await;
+    assert_eq!((limiter.running(), limiter.queued()), (0, 0));
+    let synced = world.synced();
+    let distinct: HashSet<&String> = synced.iter().collect();
+    assert_eq!(distinct.len(), synced.len(), "one was synced twice");
+    assert!((5_000..5_200).contains(&synced.len()), "{}", synced.len());
+    assert_eq!(Fake::count(&world.fake.most), 8);
+    running.shut_down().now_or_never();
+}
