@@ -7,6 +7,8 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+use gitops_core::application::SourceKind;
+use gitops_core::source::RevisionEvent;
 use gitops_core::{Error, Result};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -53,6 +55,21 @@ pub struct NewRevision {
     pub reference: Option<String>,
     /// The commit that the item before told; `None` for the first.
     pub previous: Option<String>,
+}
+
+impl From<NewRevision> for RevisionEvent {
+    fn from(new: NewRevision) -> Self {
+        Self {
+            kind: SourceKind::Git,
+            urls: vec![new.url.to_string()],
+            // `HEAD` names no branch.
+            reference: new.reference.filter(|name| name.starts_with("refs/")),
+            revision: Some(new.commit),
+            previous: new.previous,
+            teller: "watch".into(),
+            ..Self::default()
+        }
+    }
 }
 
 /// Whoever never wants to look again may say so; clocks do not count for ever.

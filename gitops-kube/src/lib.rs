@@ -4,5 +4,6 @@ pub mod cluster;
 pub mod direct;
 pub mod engine;
 pub mod health;
+pub mod lease;
 pub mod store;
 pub mod validate;

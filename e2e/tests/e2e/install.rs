@@ -279,7 +279,7 @@ async fn argo_cd_flux_and_tekton_are_installed_from_gitea() -> Result<()> {
     assert_eq!(left.trim(), "");
     // A CRD goes when its finalizer has removed its objects; without waiting for health nobody waited for that.
     let mut crds = installer.crds().await?;
-    for _ in 0..100 {
+    for _ in 0..600 {
         if !crds.contains("argoproj.io") && !crds.contains("helmreleases") {
             break;
         }

@@ -22,6 +22,7 @@ mod quickstart;
 mod redis;
 mod removal;
 mod render;
+mod replicas;
 mod store;
 mod validate;
 mod yaml;

@@ -1,0 +1,244 @@
+//! What a team runs: applications kept in ConfigMaps, synced when their repositories move or their live state drifts, by as many replicas as there are.
+//!
+//! ```text
+//! kubectl create namespace gitops
+//! cargo run --example reconciler --features reconcile,metrics -- --namespace gitops add shop https://git.example.com/org/config deploy/prod --to shop
+//! cargo run --example reconciler --features reconcile,metrics -- --namespace gitops run --metrics 127.0.0.1:9090
+//! ```
+//!
+//! Start `run` several times: the replicas share the applications by Leases. End one with Ctrl-C, or kill it, and the others go on with what was its own.
+
+use std::collections::BTreeSet;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use async_trait::async_trait;
+use clap::{Args, Parser, Subcommand};
+use futures::StreamExt;
+use futures::stream::{BoxStream, SelectAll};
+use gitops::core::application::{Application, Automated, Source};
+use gitops::core::audit::{AuditLog, FileOptions, FileSink};
+use gitops::core::backend::{ApplicationStore, EventKind, ListOptions, PutMode, SyncEvent};
+use gitops::core::limit::{LimitOptions, SyncLimiter};
+use gitops::core::manifest::render::Renderers;
+use gitops::core::metrics::MeteredBackend;
+use gitops::core::notify::{Notifier, Notifiers};
+use gitops::core::reconcile::{Reconciler, ReconcilerOptions};
+use gitops::core::source::RevisionEvent;
+use gitops::core::validate::{NoPlainTextSecrets, Validators, WellFormed};
+use gitops::git::{GitClient, GitWatcher, RepositoryOptions, Revision, WatchOptions};
+use gitops::kube::cluster::{Cluster, KubeCluster};
+use gitops::kube::direct::{DirectBackend, DirectOptions, GitSources};
+use gitops::kube::engine::Engine;
+use gitops::kube::lease::{LeaseOptions, LeaseOwnership};
+use gitops::kube::store::ConfigMapStore;
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+/// Keep applications in sync with their repositories.
+#[derive(Parser)]
+struct Cli {
+    /// Where applications and Leases are kept.
+    #[arg(long, default_value = "gitops")]
+    namespace: String,
+    #[command(subcommand)]
+    job: Job,
+}
+
+#[derive(Subcommand)]
+enum Job {
+    /// Add an application, or change it.
+    Add {
+        /// Its name.
+        name: String,
+        /// The repository.
+        repo: String,
+        /// The path in it.
+        path: String,
+        /// The branch, tag or range.
+        #[arg(long, default_value = "main")]
+        revision: String,
+        /// The namespace that it is deployed to.
+        #[arg(long, default_value = "default")]
+        to: String,
+    },
+    /// Run one replica, until Ctrl-C.
+    Run(Run),
+}
+
+#[derive(Args)]
+struct Run {
+    /// Who this replica is; the host's name and a random number unless set.
+    #[arg(long)]
+    identity: Option<String>,
+    /// Serve metrics for Prometheus here.
+    #[arg(long)]
+    metrics: Option<SocketAddr>,
+    /// Append an audit log to this file.
+    #[arg(long)]
+    audit: Option<PathBuf>,
+    /// How many seconds a Lease holds; it is renewed every fifth of that.
+    #[arg(long, default_value_t = 15)]
+    lease_seconds: u64,
+    /// How many seconds lie between two looks at a repository.
+    #[arg(long, default_value_t = 30)]
+    poll_seconds: u64,
+}
+
+#[tokio::main]
+async fn main() -> Result<()> {
+    let cli = Cli::parse();
+    let cluster = KubeCluster::connect()
+        .await
+        .context("no cluster: is there a kubeconfig?")?;
+    let cluster: Arc<dyn Cluster> = Arc::new(cluster);
+    let store = Arc::new(ConfigMapStore::new(cluster.clone(), &cli.namespace));
+    match cli.job {
+        Job::Add {
+            name,
+            repo,
+            path,
+            revision,
+            to,
+        } => {
+            let app = Application::new(name)
+                .source(Source::git(repo).path(path).revision(revision))
+                .in_namespace(to)
+                .automated(Automated::default().prune(true).self_heal(true));
+            let outcome = store.put(&app, PutMode::Upsert).await?;
+            println!("{} changed: {}", app.app_ref(), outcome.changed);
+            Ok(())
+        }
+        Job::Run(run) => reconcile(cluster, store, &cli.namespace, run).await,
+    }
+}
+
+async fn reconcile(
+    cluster: Arc<dyn Cluster>,
+    store: Arc<ConfigMapStore>,
+    namespace: &str,
+    run: Run,
+) -> Result<()> {
+    if let Some(address) = run.metrics {
+        let exporter = PrometheusBuilder::new().with_http_listener(address);
+        exporter.install().context("cannot serve metrics")?;
+    }
+    let lease = Duration::from_secs(run.lease_seconds.max(3));
+    let mut leases = LeaseOptions {
+        namespace: namespace.into(),
+        lease_duration: lease,
+        renew_deadline: lease * 2 / 3,
+        retry_period: lease / 5,
+        ..LeaseOptions::default()
+    };
+    if let Some(identity) = run.identity {
+        leases.identity = identity;
+    }
+    let identity = leases.identity.clone();
+
+    let git = GitClient::new(RepositoryOptions::default())?;
+    let sources = Arc::new(GitSources::new(git.clone(), Renderers::default()));
+    let revisions = watch(&git, &store, run.poll_seconds).await?;
+    let backend = DirectBackend::new(
+        Engine::new(cluster.clone()),
+        sources.clone(),
+        store,
+        DirectOptions::default(),
+    );
+    let mut notifiers = Notifiers::default();
+    notifiers.add_notifier(Print(identity.clone()));
+    let validators = Validators::new()
+        .validator(WellFormed)
+        .validator(NoPlainTextSecrets::default());
+    let limiter = SyncLimiter::new(LimitOptions {
+        max: 4,
+        ..LimitOptions::default()
+    });
+    let mut reconciler = Reconciler::new(MeteredBackend::new(backend.clone()))
+        .sources(sources)
+        .validators(validators)
+        .limiter(limiter)
+        .notifiers(notifiers)
+        .events(backend.events())
+        .revisions(revisions)
+        .ownership(LeaseOwnership::start(cluster, leases)?)
+        .options(ReconcilerOptions {
+            name: identity.clone(),
+            // What is terminated must have ended before another replica begins.
+            terminate_grace: lease / 4,
+            ..ReconcilerOptions::default()
+        });
+    if let Some(path) = run.audit {
+        let sink = FileSink::open(path, FileOptions::default())?;
+        reconciler = reconciler.audit(Arc::new(AuditLog::new().with_sink(Arc::new(sink))));
+    }
+    println!("{identity} runs");
+    let stop = async {
+        // Without a handler for it, Ctrl-C ends the program at once.
+        let _ = tokio::signal::ctrl_c().await;
+        println!("{identity} ends");
+    };
+    reconciler.run(stop).await?;
+    Ok(())
+}
+
+/// New commits of what the applications are made of; those of applications that come later are found at the reconciler's interval.
+async fn watch(
+    git: &GitClient,
+    store: &ConfigMapStore,
+    seconds: u64,
+) -> Result<SelectAll<BoxStream<'static, RevisionEvent>>> {
+    let watcher = GitWatcher::new(WatchOptions {
+        interval: Duration::from_secs(seconds.max(1)),
+        ..WatchOptions::default()
+    });
+    let mut watched = BTreeSet::new();
+    for stored in store.list(&ListOptions::default()).await? {
+        for source in stored.app.sources {
+            watched.insert((source.repo_url, source.target_revision.unwrap_or_default()));
+        }
+    }
+    let mut all = SelectAll::new();
+    for (url, revision) in watched {
+        let repository = git.repository(&url).await?;
+        let news = watcher.watch(&repository, Revision::parse(&revision)?);
+        // What goes wrong, the watcher has logged; it looks again.
+        all.push(
+            news.filter_map(async |item| item.ok().map(RevisionEvent::from))
+                .boxed(),
+        );
+    }
+    Ok(all)
+}
+
+/// Prints what matters to people.
+struct Print(String);
+
+#[async_trait]
+impl Notifier for Print {
+    fn name(&self) -> &str {
+        "print"
+    }
+
+    async fn notify(&self, event: &SyncEvent) -> gitops::core::Result<()> {
+        match event.kind {
+            EventKind::RevisionDetected { .. }
+            | EventKind::SyncRefused { .. }
+            | EventKind::SyncStarted
+            | EventKind::SyncFinished { .. }
+            | EventKind::StatusChanged { .. } => {
+                println!(
+                    "{} {} {}: {}",
+                    event.at,
+                    self.0,
+                    event.app,
+                    event.kind.text()
+                );
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+}
