@@ -128,11 +128,12 @@ fn quick(name: &str, value: &str) -> String {
     )
 }
 
-/// Never becomes healthy: no node has this label.
+/// Its first wave never becomes healthy, for no node has this label: so the second is always still to do.
 fn slow(name: &str) -> String {
     format!(
         "apiVersion: apps/v1\nkind: Deployment\nmetadata: {{name: {name}}}\nspec:\n  selector: {{matchLabels: {{app: {name}}}}}\n  template:\n    metadata: {{labels: {{app: {name}}}}}\n    \
-         spec: {{nodeSelector: {{no.such: node}}, containers: [{{name: c, image: example.org/c:1}}]}}\n"
+         spec: {{nodeSelector: {{no.such: node}}, containers: [{{name: c, image: example.org/c:1}}]}}\n---\n\
+         apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: {name}, annotations: {{argocd.argoproj.io/sync-wave: \"1\"}}}}\n"
     )
 }
 
