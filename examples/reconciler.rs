@@ -2,8 +2,8 @@
 //!
 //! ```text
 //! kubectl create namespace gitops
-//! cargo run --example reconciler --features reconcile,metrics -- --namespace gitops add shop https://git.example.com/org/config deploy/prod --to shop
-//! cargo run --example reconciler --features reconcile,metrics -- --namespace gitops run --metrics 127.0.0.1:9090
+//! cargo run --example reconciler --features reconcile,metrics,webhook -- --namespace gitops add shop https://git.example.com/org/config deploy/prod --to shop
+//! cargo run --example reconciler --features reconcile,metrics,webhook -- --namespace gitops run --metrics 127.0.0.1:9090 --webhooks 127.0.0.1:8080
 //! ```
 //!
 //! Start `run` several times: the replicas share the applications by Leases. End one with Ctrl-C, or kill it, and the others go on with what was its own.
@@ -18,7 +18,8 @@ use anyhow::{Context, Result};
 use async_trait::async_trait;
 use clap::{Args, Parser, Subcommand};
 use futures::StreamExt;
-use futures::stream::{BoxStream, SelectAll};
+use futures::stream::{self, BoxStream, SelectAll};
+use gitops::core::SecretString;
 use gitops::core::application::{Application, Automated, Source};
 use gitops::core::audit::{AuditLog, FileOptions, FileSink};
 use gitops::core::backend::{ApplicationStore, EventKind, ListOptions, PutMode, SyncEvent};
@@ -29,6 +30,7 @@ use gitops::core::notify::{Notifier, Notifiers};
 use gitops::core::reconcile::{Reconciler, ReconcilerOptions};
 use gitops::core::source::RevisionEvent;
 use gitops::core::validate::{NoPlainTextSecrets, Validators, WellFormed};
+use gitops::core::webhook::{Provider, WebhookReceiver, webhook_events};
 use gitops::git::{GitClient, GitWatcher, RepositoryOptions, Revision, WatchOptions};
 use gitops::kube::cluster::{Cluster, KubeCluster};
 use gitops::kube::direct::{DirectBackend, DirectOptions, GitSources};
@@ -36,6 +38,7 @@ use gitops::kube::engine::Engine;
 use gitops::kube::lease::{LeaseOptions, LeaseOwnership};
 use gitops::kube::store::ConfigMapStore;
 use metrics_exporter_prometheus::PrometheusBuilder;
+use tokio::net::TcpListener;
 
 /// Keep applications in sync with their repositories.
 #[derive(Parser)]
@@ -76,6 +79,9 @@ struct Run {
     /// Serve metrics for Prometheus here.
     #[arg(long)]
     metrics: Option<SocketAddr>,
+    /// Receive webhooks of Gitea here, at `/webhooks/gitea`; their secret is in the variable `WEBHOOK_SECRET`.
+    #[arg(long)]
+    webhooks: Option<SocketAddr>,
     /// Append an audit log to this file.
     #[arg(long)]
     audit: Option<PathBuf>,
@@ -140,7 +146,11 @@ async fn reconcile(
 
     let git = GitClient::new(RepositoryOptions::default())?;
     let sources = Arc::new(GitSources::new(git.clone(), Renderers::default()));
-    let revisions = watch(&git, &store, run.poll_seconds).await?;
+    let hooks = match run.webhooks {
+        Some(address) => webhooks(address).await?,
+        None => stream::empty().boxed(),
+    };
+    let revisions = watch(&git, &store, run.poll_seconds, hooks).await?;
     let backend = DirectBackend::new(
         Engine::new(cluster.clone()),
         sources.clone(),
@@ -189,7 +199,8 @@ async fn watch(
     git: &GitClient,
     store: &ConfigMapStore,
     seconds: u64,
-) -> Result<SelectAll<BoxStream<'static, RevisionEvent>>> {
+    webhooks: BoxStream<'static, RevisionEvent>,
+) -> Result<BoxStream<'static, RevisionEvent>> {
     let watcher = GitWatcher::new(WatchOptions {
         interval: Duration::from_secs(seconds.max(1)),
         ..WatchOptions::default()
@@ -203,14 +214,23 @@ async fn watch(
     let mut all = SelectAll::new();
     for (url, revision) in watched {
         let repository = git.repository(&url).await?;
-        let news = watcher.watch(&repository, Revision::parse(&revision)?);
         // What goes wrong, the watcher has logged; it looks again.
-        all.push(
-            news.filter_map(async |item| item.ok().map(RevisionEvent::from))
-                .boxed(),
-        );
+        all.push(watcher.watch(&repository, Revision::parse(&revision)?));
     }
-    Ok(all)
+    Ok(watcher.with_webhooks(all, webhooks))
+}
+
+/// What Gitea tells, at once; what it cannot tell, because this program is not there, the watcher finds.
+async fn webhooks(address: SocketAddr) -> Result<BoxStream<'static, RevisionEvent>> {
+    let secret = std::env::var("WEBHOOK_SECRET").context("WEBHOOK_SECRET is not set")?;
+    let (sink, events) = webhook_events(256);
+    let receiver = WebhookReceiver::new(Provider::Gitea, [SecretString::from(secret)])?;
+    let router = axum::Router::new().route_service("/webhooks/gitea", receiver.service(sink));
+    let listener = TcpListener::bind(address)
+        .await
+        .context("cannot listen for webhooks")?;
+    tokio::spawn(async move { axum::serve(listener, router).await });
+    Ok(events.boxed())
 }
 
 /// Prints what matters to people.

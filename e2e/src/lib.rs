@@ -35,6 +35,7 @@
 //! | `gitea()` | [`Gitea`] | the shared forge; `repository(…)`, `commit(…)`, `token(…)`, `add_ssh_key(…)`, `protect_branch(…)`, `api(…)` |
 //! | `registry()`, `redis()` | [`Registry`], [`Redis`] | |
 //! | `private_control_plane(…)` | [`ControlPlane`] | the test's own API server: `kill_apiserver()`, `start_apiserver()`, `suspend_apiserver()` |
+//! | `private_registry(…)` | [`RegistryServer`] | the test's own registry, which can tell a receiver of pushes |
 //! | `private_gitea(…)` | [`GiteaServer`] | the test's own forge: `kill()`, `restart()`, `suspend()`, `change_host_key()`; HTTPS with `GiteaOptions` |
 //! | `private_redis()` | [`RedisServer`] | the test's own Redis: `kill()`, `restart()`, `suspend()` |
 //! | [`module_dir`] | a path | the folder of a pinned Go module, with its manifests and fixtures |
@@ -101,7 +102,7 @@ pub use images::{BUSYBOX, BUSYBOX_2};
 pub use node::{Node, NodeKind, NodeServer};
 pub use process::run;
 pub use redis::{Redis, RedisServer};
-pub use registry::{Registry, RegistryServer};
+pub use registry::{Endpoint, Registry, RegistryOptions, RegistryServer};
 pub use session::Session;
 
 #[cfg(feature = "e2e")]
@@ -110,7 +111,8 @@ pub use client::TestNamespace;
 pub use forge::Repository;
 #[cfg(feature = "e2e")]
 pub use shared::{
-    cluster, gitea, node, private_control_plane, private_gitea, private_redis, redis, registry,
+    cluster, gitea, node, private_control_plane, private_gitea, private_redis, private_registry,
+    redis, registry,
 };
 
 /// Installs the process's TLS provider; the calls of this crate do it by themselves. Calling it again does nothing.

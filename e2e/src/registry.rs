@@ -20,6 +20,22 @@ pub struct Registry {
     pub host: String,
 }
 
+/// What a registry is to do.
+#[derive(Debug, Clone, Default)]
+pub struct RegistryOptions {
+    /// Whom it tells of pushes.
+    pub notify: Option<Endpoint>,
+}
+
+/// A receiver of notifications.
+#[derive(Debug, Clone)]
+pub struct Endpoint {
+    /// Where they are posted to.
+    pub url: String,
+    /// The value of their `Authorization` header.
+    pub authorization: String,
+}
+
 /// A running registry; dropping it stops it.
 #[derive(Debug)]
 pub struct RegistryServer {
@@ -33,7 +49,7 @@ impl RegistryServer {
     /// # Errors
     ///
     /// When it cannot be built or does not become ready.
-    pub async fn start(session: &Session) -> Result<RegistryServer> {
+    pub async fn start(session: &Session, options: &RegistryOptions) -> Result<RegistryServer> {
         let wanted = component("registry")?;
         tokio::task::spawn_blocking(move || go::build(&[wanted], |line| eprintln!("{line}")))
             .await
@@ -42,12 +58,22 @@ impl RegistryServer {
         let port = free_port()?;
         let host = format!("127.0.0.1:{port}");
         let config = dir.join("config.json");
-        let settings = json!({
+        let mut settings = json!({
             "version": "0.1",
             "log": {"level": "info"},
             "storage": {"filesystem": {"rootdirectory": dir.join("storage")}, "delete": {"enabled": true}},
             "http": {"addr": host},
         });
+        if let Some(endpoint) = &options.notify {
+            settings["notifications"] = json!({"endpoints": [{
+                "name": "hook",
+                "url": endpoint.url,
+                "headers": {"Authorization": [endpoint.authorization]},
+                "timeout": "5s",
+                "threshold": 3,
+                "backoff": "1s",
+            }]});
+        }
         std::fs::write(&config, settings.to_string())
             .context("cannot write the registry's configuration")?;
         let mut command = Command::new(program("registry")?);

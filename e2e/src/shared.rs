@@ -12,7 +12,7 @@ use crate::control_plane::{ControlPlane, ControlPlaneOptions};
 use crate::gitea::{Gitea, GiteaOptions, GiteaServer};
 use crate::node::Node;
 use crate::redis::{Redis, RedisServer};
-use crate::registry::Registry;
+use crate::registry::{Registry, RegistryOptions, RegistryServer};
 use crate::session::Session;
 use crate::supervisor::ADDRESS_VARIABLE;
 
@@ -85,6 +85,16 @@ pub async fn private_control_plane(options: &ControlPlaneOptions) -> Result<Cont
 pub async fn private_gitea(options: &GiteaOptions) -> Result<GiteaServer> {
     crate::init();
     GiteaServer::start(&Session::from_env()?, options).await
+}
+
+/// A registry of the test's own. It stops when it is dropped.
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn private_registry(options: &RegistryOptions) -> Result<RegistryServer> {
+    crate::init();
+    RegistryServer::start(&Session::from_env()?, options).await
 }
 
 /// A Redis of the test's own, to be killed, suspended and restarted. It stops when it is dropped.

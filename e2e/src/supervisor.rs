@@ -17,7 +17,7 @@ use crate::control_plane::{ControlPlane, ControlPlaneOptions};
 use crate::gitea::{GiteaOptions, GiteaServer};
 use crate::node::NodeServer;
 use crate::redis::RedisServer;
-use crate::registry::RegistryServer;
+use crate::registry::{RegistryOptions, RegistryServer};
 use crate::session::Session;
 
 /// The variable that tells a test process where the supervisor listens.
@@ -124,8 +124,13 @@ impl Servers {
                 to_value(self.gitea.get_or_try_init(start).await?.gitea())
             }
             "registry" => {
-                let start =
-                    async || announce("OCI registry", RegistryServer::start(&self.session)).await;
+                let start = async || {
+                    announce(
+                        "OCI registry",
+                        RegistryServer::start(&self.session, &RegistryOptions::default()),
+                    )
+                    .await
+                };
                 to_value(self.registry.get_or_try_init(start).await?.registry())
             }
             "redis" => {

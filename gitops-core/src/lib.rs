@@ -16,6 +16,7 @@
 //! | `cache` | statuses, kept: in memory and, with feature `redis`, shared by several processes (feature `cache`) |
 //! | `limit` | how much runs at once, and how often (feature `limit`) |
 //! | `retry` | trying again, and a circuit breaker (feature `retry`) |
+//! | `webhook` | push events of forges and registries, verified (feature `webhook`) |
 //! | `metrics` | what is counted and measured, through the `metrics` facade (feature `metrics`) |
 //! | [`error`] | the one error |
 //! | `testing` | mocks and conformance suites (feature `testing`) |
@@ -42,6 +43,8 @@ pub mod store;
 #[cfg(feature = "testing")]
 pub mod testing;
 pub mod validate;
+#[cfg(feature = "webhook")]
+pub mod webhook;
 
 pub use error::{Error, ErrorKind, Result, ResultExt};
 pub use secret::SecretString;

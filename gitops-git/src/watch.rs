@@ -5,10 +5,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use futures::StreamExt as _;
 use futures::stream::{self, BoxStream};
+use futures::{Stream, StreamExt as _};
 use gitops_core::application::SourceKind;
-use gitops_core::source::RevisionEvent;
+use gitops_core::source::{RevisionEvent, same_repository};
 use gitops_core::{Error, Result};
 use tokio::sync::{Notify, mpsc, watch};
 use tokio::task::JoinHandle;
@@ -93,6 +93,7 @@ struct Shared {
 /// The watchers of one repository.
 #[derive(Debug)]
 struct Group {
+    url: String,
     state: Arc<State>,
     task: JoinHandle<()>,
 }
@@ -172,6 +173,39 @@ impl GitWatcher {
         }
     }
 
+    /// Looks now at the watched repositories that `event` is about; whether there are any.
+    pub fn poke_for(&self, event: &RevisionEvent) -> bool {
+        let groups = lock(&self.shared.groups);
+        let about = |group: &&Group| {
+            let watched = &group.url;
+            event.kind == SourceKind::Git
+                && !group.task.is_finished()
+                && (event.urls.iter()).any(|url| same_repository(url, watched))
+        };
+        let concerned: Vec<&Group> = groups.values().filter(about).collect();
+        concerned.iter().for_each(|group| group.state.poke());
+        !concerned.is_empty()
+    }
+
+    /// One stream of what is `watched` with this watcher and of what `webhooks` tell.
+    ///
+    /// A webhook about a watched repository is not passed on: the repository itself is looked at, at once, and what is new there is told. So a webhook brings news within
+    /// the time of one look instead of an interval, a forged one brings none, and a lost one is made up for at the next interval. Webhooks about what is not
+    /// watched, such as registries, are passed on as they are. Errors of the watcher, which it has logged, are left out.
+    pub fn with_webhooks(
+        &self,
+        watched: impl Stream<Item = Result<NewRevision>> + Send + 'static,
+        webhooks: impl Stream<Item = RevisionEvent> + Send + 'static,
+    ) -> BoxStream<'static, RevisionEvent> {
+        let watcher = self.clone();
+        let watched = watched.filter_map(async |item| item.ok().map(RevisionEvent::from));
+        let webhooks = webhooks.filter_map(move |event| {
+            let passed = (!watcher.poke_for(&event)).then_some(event);
+            async { passed }
+        });
+        stream::select(watched.boxed(), webhooks.boxed()).boxed()
+    }
+
     /// Looks at every watched repository now.
     pub fn poke_all(&self) {
         for group in lock(&self.shared.groups).values() {
@@ -243,8 +277,10 @@ impl Shared {
             None => {
                 let state = Arc::new(State::default());
                 lock(&state.subscribers).push(subscriber);
+                let url = repository.url().to_string();
                 let task = tokio::spawn(look(Arc::clone(&self), repository, Arc::clone(&state)));
                 let group = Group {
+                    url,
                     state: Arc::clone(&state),
                     task,
                 };

@@ -5,5 +5,6 @@ pub mod direct;
 pub mod engine;
 pub mod health;
 pub mod lease;
+pub mod notify;
 pub mod store;
 pub mod validate;

@@ -81,7 +81,7 @@ impl ConfigMapStore {
 
     async fn read(&self, app: &AppRef) -> Result<Option<Record>> {
         let kind = ApiKind::config_map();
-        let name = object_name(app);
+        let name = config_map_of(app);
         let key = ObjectKey {
             kind: &kind,
             namespace: &self.namespace,
@@ -164,7 +164,7 @@ impl ConfigMapStore {
             "apiVersion": "v1",
             "kind": "ConfigMap",
             "metadata": {
-                "name": object_name(app),
+                "name": config_map_of(app),
                 "namespace": self.namespace,
                 "labels": {APPLICATION_LABEL: "true"},
                 "annotations": {REFERENCE_ANNOTATION: app.to_string()},
@@ -283,7 +283,7 @@ impl Record {
             return Err(self.unreadable("holds no application"));
         };
         let app: Application = self.parse(APPLICATION, text)?;
-        if object_name(&app.app_ref()) != self.0.name() {
+        if config_map_of(&app.app_ref()) != self.0.name() {
             let reference = app.app_ref();
             return Err(self.unreadable(format_args!(
                 "holds application {reference}, which belongs elsewhere"
@@ -336,7 +336,7 @@ impl Record {
     /// The application that this is the ConfigMap of, told by its annotation.
     fn reference(&self) -> Option<AppRef> {
         let app = AppRef::from(self.0.annotation(REFERENCE_ANNOTATION)?);
-        (object_name(&app) == self.0.name()).then_some(app)
+        (config_map_of(&app) == self.0.name()).then_some(app)
     }
 
     fn stored(&self, with_status: bool) -> Result<Stored> {
@@ -349,8 +349,8 @@ impl Record {
     }
 }
 
-/// References may be longer than names, and hold what names may not.
-fn object_name(app: &AppRef) -> String {
+/// The name of the ConfigMap that keeps `app`: a hash, for references may be longer than names, and hold what names may not.
+pub(crate) fn config_map_of(app: &AppRef) -> String {
     let hash = Sha256::digest(format!("{}\n{}", app.namespace, app.name));
     let hex: String = hash[..16]
         .iter()

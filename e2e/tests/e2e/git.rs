@@ -19,14 +19,14 @@ use gitops_git::{
 use tokio::process::Command;
 
 /// Options of a short deadline, without the proxy of whoever runs the tests.
-fn options() -> RepositoryOptions {
+pub(crate) fn options() -> RepositoryOptions {
     RepositoryOptions::default()
         .timeout(Duration::from_secs(60))
         .proxy(Proxy::None)
 }
 
 /// The administrator's password, for this Gitea only.
-fn password(gitea: &Gitea) -> Result<StaticCredential> {
+pub(crate) fn password(gitea: &Gitea) -> Result<StaticCredential> {
     Ok(StaticCredential::basic(
         &gitea.url,
         &gitea.user,

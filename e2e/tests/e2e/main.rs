@@ -25,4 +25,5 @@ mod render;
 mod replicas;
 mod store;
 mod validate;
+mod webhook;
 mod yaml;

@@ -167,7 +167,7 @@ async fn a_replica_killed_in_the_middle_of_a_sync_is_replaced_and_never_doubled(
             "--example",
             "reconciler",
         ])
-        .args(["--features", "reconcile,metrics"])
+        .args(["--features", "reconcile,metrics,webhook"])
         .status();
     ensure!(built.await?.success(), "the example cannot be built");
     let cluster = e2e::cluster().await?;

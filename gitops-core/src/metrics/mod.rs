@@ -23,6 +23,7 @@
 //! | `gitops_reconciler_looks_total` | counter | `result`: `synced`, `idle`, `busy`, `later`, `refused`, `failed`, `paused`, `stopped`, `gone` | looks of a `Reconciler` at an application |
 //! | `gitops_reconciler_applications` | gauge | | applications that this replica takes care of |
 //! | `gitops_reconciler_due` | gauge | | applications that are due and wait for their turn |
+//! | `gitops_webhooks_total` | counter | `provider`, `result`: `accepted`, `ignored`, `repeated`, `unauthenticated`, `invalid`, `too_large`, `too_slow`, `busy`, `not_a_post`, `broken` | requests to a `WebhookService` |
 //! | `gitops_circuit_open` | gauge, 0 or 1 | `backend` | whether its circuit breaker is open |
 //!
 //! Labels hold names of backends, applications, limiters and notifiers, never messages. A series per application is made for drift only.
@@ -138,4 +139,13 @@ pub(crate) fn reconciler_owned(count: usize) {
 #[allow(unused_variables)]
 pub(crate) fn reconciler_due(count: usize) {
     record!(::metrics::gauge!("gitops_reconciler_due").set(count as f64));
+}
+
+/// A webhook came.
+#[allow(unused_variables)]
+pub(crate) fn webhook(provider: &'static str, result: &'static str) {
+    record!(
+        ::metrics::counter!("gitops_webhooks_total", "provider" => provider, "result" => result)
+            .increment(1)
+    );
 }

@@ -41,11 +41,17 @@ impl RevisionEvent {
     ///
     /// The rule is that of Argo CD's webhook handler (argo-cd 3.2, `util/webhook`), with ranges answered by yes for every tag.
     pub fn concerns_source(&self, source: &Source) -> bool {
-        self.kind == source.kind
-            && self
-                .urls
-                .iter()
-                .any(|url| same_repository(url, &source.repo_url))
+        let repository = match (self.kind, source.kind, &source.chart) {
+            (event, source, _) if event == source => None,
+            // A chart in a registry, whose URL is often written without a scheme.
+            (SourceKind::Oci, SourceKind::Helm, Some(chart)) => {
+                let registry = source.repo_url.trim_start_matches("oci://");
+                Some(format!("oci://{}/{chart}", registry.trim_end_matches('/')))
+            }
+            _ => return false,
+        };
+        let repository = repository.as_deref().unwrap_or(&source.repo_url);
+        self.urls.iter().any(|url| same_repository(url, repository))
             && self.may_mean(source.target_revision.as_deref().unwrap_or_default())
     }
 
@@ -174,6 +180,31 @@ mod tests {
         ] {
             assert_eq!(same_repository(a, b), same, "{a} {b}");
             assert_eq!(same_repository(b, a), same, "{b} {a}");
+        }
+    }
+
+    #[test]
+    fn a_chart_in_a_registry_is_an_artifact() {
+        let event = RevisionEvent {
+            kind: SourceKind::Oci,
+            urls: vec!["oci://reg.example.com/charts/shop".into()],
+            reference: Some("1.2.0".into()),
+            ..RevisionEvent::default()
+        };
+        for (url, chart, expected) in [
+            ("reg.example.com/charts", Some("shop"), true),
+            ("oci://reg.example.com/charts/", Some("shop"), true),
+            ("reg.example.com/charts", Some("shop2"), false),
+            ("reg.example.com/charts/shop", None, false),
+            ("https://reg.example.com/charts", Some("shop"), false),
+        ] {
+            let source = Source {
+                kind: SourceKind::Helm,
+                chart: chart.map(Into::into),
+                target_revision: Some("1.x".into()),
+                ..Source::git(url)
+            };
+            assert_eq!(event.concerns_source(&source), expected, "{url} {chart:?}");
         }
     }
 

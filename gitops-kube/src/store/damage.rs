@@ -7,7 +7,7 @@ use gitops_core::testing::conformance::store::{Damage, Part};
 use gitops_core::{Error, Result};
 use serde_json::json;
 
-use super::{APPLICATION, ConfigMapStore, MANAGER, PACKED_STATUS, STATUS, object_name};
+use super::{APPLICATION, ConfigMapStore, MANAGER, PACKED_STATUS, STATUS, config_map_of};
 use crate::cluster::{ApiKind, ObjectKey, Patch, WriteParams};
 
 #[async_trait]
@@ -25,7 +25,7 @@ impl Damage for ConfigMapStore {
         let key = ObjectKey {
             kind: &kind,
             namespace: &self.namespace,
-            name: &object_name(app),
+            name: &config_map_of(app),
         };
         let params = WriteParams {
             field_manager: MANAGER.into(),

@@ -1,0 +1,217 @@
+//! Webhooks of real senders.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use e2e::{Endpoint, RegistryOptions};
+use futures::StreamExt as _;
+use gitops_core::SecretString;
+use gitops_core::application::{Source, SourceKind};
+use gitops_core::source::RevisionEvent;
+use gitops_core::webhook::{Provider, WebhookEvents, WebhookReceiver, webhook_events};
+use gitops_git::{GitWatcher, Repository, Revision, WatchOptions};
+use reqwest::Method;
+use serde_json::json;
+use sha2::{Digest as _, Sha256};
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use crate::git::{options, password};
+
+const SECRET: &str = "a shared secret of the forge";
+
+/// A receiver on loopback; its URL, what it receives, and its server.
+async fn serve(provider: Provider) -> Result<(String, WebhookEvents, JoinHandle<()>)> {
+    let (sink, events) = webhook_events(64);
+    let receiver = WebhookReceiver::new(provider, [SecretString::from(SECRET)])?;
+    let router = axum::Router::new().route_service("/hook", receiver.service(sink));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let url = format!("http://{}/hook", listener.local_addr()?);
+    let server = tokio::spawn(async move {
+        // Ends with the test.
+        let _ = axum::serve(listener, router).await;
+    });
+    Ok((url, events, server))
+}
+
+async fn next<S>(stream: &mut S, seconds: u64) -> Result<RevisionEvent>
+where
+    S: futures::Stream<Item = RevisionEvent> + Unpin,
+{
+    let item = tokio::time::timeout(Duration::from_secs(seconds), stream.next()).await;
+    item.context("no event in time")?
+        .context("the stream ended")
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_push_to_gitea_is_known_within_a_second_and_a_lost_webhook_is_made_up_for() -> Result<()>
+{
+    let gitea = e2e::gitea().await?;
+    let config = gitea.repository("hooked").await?;
+    let first = gitea.commit(&config, "start", &[("a", "1")]).await?;
+    let (url, hooks, server) = serve(Provider::Gitea).await?;
+    let hook = json!({
+        "type": "gitea", "active": true, "events": ["push", "create", "delete"],
+        "config": {"url": url, "content_type": "json", "secret": SECRET},
+    });
+    let path = format!("/repos/{}/{}/hooks", config.owner, config.name);
+    gitea.api(Method::POST, &path, Some(&hook)).await?;
+
+    let opened = options().credentials(password(gitea)?);
+    let repository = Repository::open(&config.http_url, opened).await?;
+    let interval = Duration::from_secs(8);
+    let watcher = GitWatcher::new(WatchOptions {
+        interval,
+        ..WatchOptions::default()
+    });
+    let news = watcher.watch(&repository, Revision::Branch("main".into()));
+    let mut events = watcher.with_webhooks(news, hooks);
+    assert_eq!(next(&mut events, 20).await?.revision, Some(first));
+
+    // The webhook comes long before the next look.
+    let mut slowest = Duration::ZERO;
+    for number in 0..3 {
+        let pushed = gitea
+            .commit(&config, "change", &[("a", &format!("2{number}"))])
+            .await?;
+        let begun = Instant::now();
+        let event = next(&mut events, 20).await?;
+        slowest = slowest.max(begun.elapsed());
+        assert_eq!(event.revision, Some(pushed));
+        assert_eq!(event.teller, "watch");
+    }
+    println!("the slowest of 3 pushes was told {slowest:?} after it");
+    ensure!(slowest < Duration::from_secs(1), "it took {slowest:?}");
+
+    // The receiver is gone, so this webhook is lost; the watcher finds the push.
+    server.abort();
+    let pushed = gitea.commit(&config, "change", &[("a", "3")]).await?;
+    let begun = Instant::now();
+    assert_eq!(next(&mut events, 20).await?.revision, Some(pushed));
+    println!(
+        "without a webhook it was told {:?} after it",
+        begun.elapsed()
+    );
+    ensure!(begun.elapsed() < interval + Duration::from_secs(2));
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn gitea_tells_of_branches_tags_and_with_the_right_secret_only() -> Result<()> {
+    let gitea = e2e::gitea().await?;
+    let config = gitea.repository("told").await?;
+    let first = gitea.commit(&config, "start", &[("a", "1")]).await?;
+    let (url, mut events, _server) = serve(Provider::Gitea).await?;
+    let path = format!("/repos/{}/{}", config.owner, config.name);
+    for secret in ["another secret", SECRET] {
+        let hook = json!({
+            "type": "gitea", "active": true, "events": ["push", "create", "delete"],
+            "config": {"url": url, "content_type": "json", "secret": secret},
+        });
+        gitea
+            .api(Method::POST, &format!("{path}/hooks"), Some(&hook))
+            .await?;
+    }
+    let second = gitea.commit(&config, "change", &[("a", "2")]).await?;
+    let mut event = next(&mut events, 20).await?;
+    // Gitea may tell of the first commit only now.
+    while event.revision.as_deref() == Some(first.as_str()) {
+        event = next(&mut events, 20).await?;
+    }
+    assert_eq!(event.reference.as_deref(), Some("refs/heads/main"));
+    assert_eq!(
+        (event.previous, event.revision),
+        (Some(first), Some(second.clone()))
+    );
+    assert_eq!(
+        (event.default_branch, event.teller.as_str()),
+        (Some(true), "gitea")
+    );
+    ensure!(event.delivery.is_some(), "no delivery is named");
+    for url in [&config.http_url, &config.ssh_url] {
+        let told = RevisionEvent {
+            urls: event.urls.clone(),
+            ..RevisionEvent::default()
+        };
+        ensure!(
+            told.concerns_source(&Source::git(url)),
+            "{url} is not among {:?}",
+            event.urls
+        );
+    }
+
+    let tag = json!({"tag_name": "v1", "target": "main", "message": "annotated"});
+    gitea
+        .api(Method::POST, &format!("{path}/tags"), Some(&tag))
+        .await?;
+    let event = next(&mut events, 20).await?;
+    assert_eq!(
+        event.reference.as_deref(),
+        Some("refs/tags/v1"),
+        "{event:?}"
+    );
+    gitea
+        .api(Method::DELETE, &format!("{path}/tags/v1"), None)
+        .await?;
+    // A push and a `create` tell of the tag; then it is gone.
+    let gone = async {
+        loop {
+            let event = next(&mut events, 20).await?;
+            assert_eq!(
+                event.reference.as_deref(),
+                Some("refs/tags/v1"),
+                "{event:?}"
+            );
+            if event.revision.is_none() {
+                return anyhow::Ok(());
+            }
+        }
+    };
+    gone.await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_registry_tells_of_artifacts() -> Result<()> {
+    let (url, mut events, _server) = serve(Provider::Distribution).await?;
+    let notify = Endpoint {
+        url,
+        authorization: format!("Bearer {SECRET}"),
+    };
+    let server = e2e::private_registry(&RegistryOptions {
+        notify: Some(notify),
+    })
+    .await?;
+    let host = &server.registry().host;
+    let client = reqwest::Client::builder().no_proxy().build()?;
+    let uploads = format!("http://{host}/v2/apps/shop/blobs/uploads/");
+    let begun = client.post(uploads).send().await?.error_for_status()?;
+    let location = begun
+        .headers()
+        .get("location")
+        .context("no location")?
+        .to_str()?
+        .to_owned();
+    let empty = format!("sha256:{}", hex::encode(Sha256::digest("{}")));
+    let put = client.put(format!("{location}&digest={empty}")).body("{}");
+    put.send().await?.error_for_status()?;
+    let blob =
+        json!({"mediaType": "application/vnd.oci.empty.v1+json", "digest": empty, "size": 2});
+    let manifest = json!({
+        "schemaVersion": 2, "mediaType": "application/vnd.oci.image.manifest.v1+json",
+        "artifactType": "application/vnd.example", "config": blob, "layers": [blob],
+    })
+    .to_string();
+    let digest = format!("sha256:{}", hex::encode(Sha256::digest(&manifest)));
+    let put = client
+        .put(format!("http://{host}/v2/apps/shop/manifests/1.2.0"))
+        .header("content-type", "application/vnd.oci.image.manifest.v1+json")
+        .body(manifest);
+    put.send().await?.error_for_status()?;
+    let event = next(&mut events, 20).await?;
+    assert_eq!(event.kind, SourceKind::Oci);
+    assert_eq!(event.reference.as_deref(), Some("1.2.0"));
+    assert_eq!(event.revision, Some(digest));
+    assert_eq!(event.urls, [format!("oci://{host}/apps/shop")]);
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! Webhooks in, without a forge.
+
+#![allow(clippy::unwrap_used)]
+
+mod http;
+mod payloads;
+mod verify;
