@@ -32,7 +32,7 @@ fn reads(criterion: &mut Criterion) {
             bencher.iter_custom(|rounds| {
                 (0..rounds)
                     .map(|_| match contended(&**cache, &apps, 8, 10_000) {
-                        Ok(result) => result.elapsed,
+                        Ok(elapsed) => elapsed,
                         Err(error) => panic!("{error}"),
                     })
                     .sum()

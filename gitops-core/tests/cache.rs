@@ -182,10 +182,7 @@ async fn what_a_watch_tells_is_newer_than_what_is_being_read() {
     cache.insert(&app, numbered(100)).await;
     source.gate.add_permits(1);
     reading.await.unwrap();
-    // The older one may have taken its place, but never counts.
-    if let Some(status) = cache.get(&app).await {
-        assert_eq!(status.revisions, ["100"]);
-    }
+    assert_eq!(cache.get(&app).await.unwrap().revisions, ["100"]);
 }
 
 #[tokio::test]
@@ -264,10 +261,23 @@ async fn the_capacity_is_kept_by_weight() {
             .insert(&AppRef::new(format!("app-{number}")), status)
             .await;
     }
-    cache.run_pending_tasks().await;
     let stats = cache.stats();
     assert!(stats.bytes <= 100_000, "{stats:?}");
     assert!(stats.entries >= 10, "{stats:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_too_old_is_freed_though_nobody_asks_for_it() {
+    let cache = StatusCache::new(options(10, 5));
+    for number in 0..100 {
+        cache
+            .insert(&AppRef::new(format!("app-{number}")), numbered(number))
+            .await;
+    }
+    assert_eq!(cache.stats().entries, 100);
+    advance(Duration::from_secs(16)).await;
+    cache.insert(&AppRef::new("another"), numbered(1)).await;
+    assert_eq!(cache.stats().entries, 1);
 }
 
 #[tokio::test]

@@ -4,7 +4,6 @@ use std::alloc::System;
 
 use anyhow::{Result, ensure};
 use benches::helpers::{apps, cache, fill};
-use futures::executor::block_on;
 use serde_json::json;
 use stats_alloc::{INSTRUMENTED_SYSTEM, Region, StatsAlloc};
 
@@ -19,7 +18,6 @@ fn main() -> Result<()> {
     let cache = cache();
     let region = Region::new(ALLOCATOR);
     fill(&cache, &apps, RESOURCES);
-    block_on(cache.run_pending_tasks());
     let change = region.change();
     let stats = cache.stats();
     ensure!(

@@ -1,6 +1,8 @@
 //! What a cache counts.
 
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+
+use crossbeam_utils::CachePadded;
 
 /// What a [`StatusCache`](super::StatusCache) counted since it was made, and what it holds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -40,9 +42,33 @@ impl CacheStats {
     }
 }
 
+/// A counter that many threads add to at once: each to a cache line of its own, so that they do not wait for each other.
+#[derive(Debug, Default)]
+struct Striped([CachePadded<AtomicU64>; STRIPES]);
+
+const STRIPES: usize = 16;
+
+static NEXT_STRIPE: AtomicUsize = AtomicUsize::new(0);
+
+thread_local! {
+    static STRIPE: usize = NEXT_STRIPE.fetch_add(1, Ordering::Relaxed) % STRIPES;
+}
+
+impl Striped {
+    fn add(&self) {
+        // While a thread ends, its own stripe may be gone.
+        let stripe = STRIPE.try_with(|stripe| *stripe).unwrap_or_default();
+        add(&self.0[stripe]);
+    }
+
+    fn sum(&self) -> u64 {
+        self.0.iter().map(|one| one.load(Ordering::Relaxed)).sum()
+    }
+}
+
 #[derive(Debug, Default)]
 pub(super) struct Counters {
-    pub(super) hits: AtomicU64,
+    hits: Striped,
     pub(super) stale_hits: AtomicU64,
     pub(super) shared_hits: AtomicU64,
     pub(super) misses: AtomicU64,
@@ -63,20 +89,31 @@ pub(super) enum Answer {
 
 impl Counters {
     pub(super) fn answered(&self, answer: Answer) {
-        let (counter, label) = match answer {
-            Answer::Hit => (&self.hits, "hit"),
-            Answer::Stale => (&self.stale_hits, "stale"),
-            Answer::Shared => (&self.shared_hits, "shared"),
-            Answer::Miss => (&self.misses, "miss"),
+        let label = match answer {
+            Answer::Hit => {
+                self.hits.add();
+                "hit"
+            }
+            Answer::Stale => {
+                add(&self.stale_hits);
+                "stale"
+            }
+            Answer::Shared => {
+                add(&self.shared_hits);
+                "shared"
+            }
+            Answer::Miss => {
+                add(&self.misses);
+                "miss"
+            }
         };
-        add(counter);
         crate::metrics::cache_read(label);
     }
 
     pub(super) fn snapshot(&self) -> CacheStats {
         let get = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         CacheStats {
-            hits: get(&self.hits),
+            hits: self.hits.sum(),
             stale_hits: get(&self.stale_hits),
             shared_hits: get(&self.shared_hits),
             misses: get(&self.misses),

@@ -2,11 +2,12 @@
 
 use std::fmt;
 use std::ops::Deref;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use moka::future::Cache;
+use quick_cache::sync::{Cache, DefaultLifecycle};
+use quick_cache::{DefaultHashBuilder, OptionsBuilder, Weighter};
 use tokio::time::Instant;
 
 use super::flights::{Flights, InFlight, Mark};
@@ -16,11 +17,17 @@ use super::{CacheOptions, weight};
 use crate::application::{AppRef, ApplicationStatus};
 use crate::error::{Error, ErrorKind, Result};
 
-/// Longer times than this are cut to it: the clocks and moka take no times without bound.
+/// Longer times than this are cut to it: clocks take no times without bound.
 const LONGEST: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// After a refresh behind a caller's back failed, the next one may begin after this time.
 const REFRESH_PAUSE: Duration = Duration::from_secs(1);
+
+/// A lock guards at least so many bytes of statuses: a part of the capacity takes no status that is larger than the part.
+const SHARD: u64 = 4 << 20;
+
+/// What a status weighs that is neither small nor large, to guess how many there will be.
+const USUAL: u64 = 4096;
 
 /// Statuses of applications, kept for a while, in memory and maybe in a store that several processes share.
 ///
@@ -32,13 +39,15 @@ pub struct StatusCache {
 }
 
 struct Inner {
-    entries: Cache<AppRef, Slot>,
+    entries: Cache<AppRef, Slot, Weights>,
     flights: Arc<Flights>,
     /// Counts `invalidate_all`: what was read in an earlier epoch is gone.
     epoch: AtomicU64,
     options: CacheOptions,
     shared: Option<Arc<dyn SharedStatuses>>,
     counters: Counters,
+    /// When what is too old to be given out is next looked for.
+    sweep_at: Mutex<Instant>,
 }
 
 /// A failed reading passes through the cache, to reach those who wait for it, and counts as absent.
@@ -48,18 +57,35 @@ enum Slot {
     Failed(Arc<Error>),
 }
 
+#[derive(Clone, Copy, Debug)]
+struct Weights;
+
+impl Weighter<AppRef, Slot> for Weights {
+    fn weight(&self, app: &AppRef, slot: &Slot) -> u64 {
+        let names = app.namespace.len() + app.name.len();
+        let status = match slot {
+            Slot::Kept(kept) => weight(kept),
+            Slot::Failed(_) => 512,
+        };
+        names as u64 + u64::from(status)
+    }
+}
+
 /// A status out of the cache; it dereferences to [`ApplicationStatus`].
 #[derive(Clone)]
 pub struct CachedStatus(Arc<Kept>);
 
+/// In this order: what every read looks at shares a cache line with the counter of the `Arc`.
+#[repr(C)]
 struct Kept {
-    status: ApplicationStatus,
-    read_at: Instant,
     fresh_until: Instant,
     stale_until: Instant,
     epoch: u64,
-    mark: Arc<Mark>,
+    /// None for what a watch told: nothing overtakes that but what takes its place.
+    mark: Option<Arc<Mark>>,
+    read_at: Instant,
     refreshing: AtomicBool,
+    status: ApplicationStatus,
 }
 
 impl CachedStatus {
@@ -123,19 +149,22 @@ impl StatusCache {
     fn build(mut options: CacheOptions, shared: Option<Arc<dyn SharedStatuses>>) -> Self {
         options.time_to_live = options.time_to_live.min(LONGEST);
         options.stale_for = options.stale_for.min(LONGEST);
-        // Moka's own expiry only frees memory; what may be given out is decided here, by tokio's clock.
-        let kept_for = options.time_to_live + options.stale_for + Duration::from_secs(1);
-        let entries = Cache::builder()
-            .max_capacity(options.capacity)
-            .time_to_live(kept_for)
-            .weigher(|app: &AppRef, slot: &Slot| {
-                let names = u32::try_from(app.namespace.len() + app.name.len()).unwrap_or(u32::MAX);
-                names.saturating_add(match slot {
-                    Slot::Kept(kept) => weight(kept),
-                    Slot::Failed(_) => 512,
-                })
-            })
-            .build();
+        // Four for a core, as the library does by itself: with more of them it gets slower.
+        let cores = std::thread::available_parallelism().map_or(1, |cores| cores.get() as u64);
+        let shards = (options.capacity / SHARD).clamp(1, 4 * cores);
+        let estimated = (options.capacity / USUAL).max(32 * shards);
+        let entries = Cache::with_options(
+            OptionsBuilder::new()
+                .shards(usize::try_from(shards).unwrap_or(1))
+                .estimated_items_capacity(usize::try_from(estimated).unwrap_or(usize::MAX))
+                .weight_capacity(options.capacity)
+                .build()
+                .unwrap_or_else(|_| unreachable!("both capacities are set")),
+            Weights,
+            DefaultHashBuilder::default(),
+            DefaultLifecycle::default(),
+        );
+        let sweep_at = Instant::now() + options.time_to_live + options.stale_for;
         Self {
             inner: Arc::new(Inner {
                 entries,
@@ -144,6 +173,7 @@ impl StatusCache {
                 options,
                 shared,
                 counters: Counters::default(),
+                sweep_at: Mutex::new(sweep_at),
             }),
         }
     }
@@ -157,7 +187,7 @@ impl StatusCache {
     pub async fn get(&self, app: &AppRef) -> Option<CachedStatus> {
         let inner = &self.inner;
         let now = Instant::now();
-        if let Some(kept) = inner.kept(app).await
+        if let Some(kept) = inner.kept(app)
             && now < kept.0.fresh_until
         {
             inner.counters.answered(Answer::Hit);
@@ -167,10 +197,7 @@ impl StatusCache {
             let flight = inner.flights.begin(app);
             if let Ok(found) = inner.ask_shared(app, &flight).await {
                 inner.counters.answered(Answer::Shared);
-                inner
-                    .entries
-                    .insert(app.clone(), Slot::Kept(found.clone()))
-                    .await;
+                inner.store(app.clone(), found.clone());
                 return Some(found);
             }
         }
@@ -192,7 +219,7 @@ impl StatusCache {
     {
         let inner = &self.inner;
         let now = Instant::now();
-        if let Some(kept) = inner.kept(app).await {
+        if let Some(kept) = inner.kept(app) {
             if now < kept.0.fresh_until {
                 inner.counters.answered(Answer::Hit);
                 return Ok(kept);
@@ -220,8 +247,8 @@ impl StatusCache {
         {
             inner.shared_failed(&error);
         }
-        let kept = inner.keep(status, Arc::default(), inner.epoch(), Duration::ZERO);
-        inner.entries.insert(app.clone(), Slot::Kept(kept)).await;
+        let kept = inner.keep(status, None, inner.epoch(), Duration::ZERO);
+        inner.store(app.clone(), kept);
     }
 
     /// Forgets the status of `app`, here and in the shared store. Who asks afterwards gets one that was read afterwards.
@@ -230,7 +257,7 @@ impl StatusCache {
     pub async fn invalidate(&self, app: &AppRef) {
         let inner = &self.inner;
         add(&inner.counters.invalidations);
-        inner.forget(app).await;
+        inner.forget(app);
         if let Some(shared) = &inner.shared
             && let Err(error) = shared.forget(app).await
         {
@@ -238,7 +265,7 @@ impl StatusCache {
         }
         // Whoever read the shared store between the first step and the second may have kept what was there.
         if inner.shared.is_some() {
-            inner.forget(app).await;
+            inner.forget(app);
         }
     }
 
@@ -246,21 +273,16 @@ impl StatusCache {
     pub fn invalidate_all(&self) {
         self.inner.epoch.fetch_add(1, Ordering::AcqRel);
         self.inner.flights.overtake_all();
-        self.inner.entries.invalidate_all();
+        self.inner.entries.clear();
     }
 
     /// What was counted, and what is held.
     pub fn stats(&self) -> CacheStats {
         CacheStats {
-            entries: self.inner.entries.entry_count(),
-            bytes: self.inner.entries.weighted_size(),
+            entries: self.inner.entries.len() as u64,
+            bytes: self.inner.entries.weight(),
             ..self.inner.counters.snapshot()
         }
-    }
-
-    /// Does the housekeeping that is due (expiry, capacity), which otherwise happens along the way.
-    pub async fn run_pending_tasks(&self) {
-        self.inner.entries.run_pending_tasks().await;
     }
 }
 
@@ -270,26 +292,47 @@ impl Inner {
     }
 
     fn is_valid(&self, kept: &CachedStatus) -> bool {
-        !kept.0.mark.is_overtaken() && kept.0.epoch == self.epoch()
+        kept.0.epoch == self.epoch()
+            && !kept.0.mark.as_ref().is_some_and(|mark| mark.is_overtaken())
     }
 
     /// What is in memory and not overtaken, of whatever age.
-    async fn kept(&self, app: &AppRef) -> Option<CachedStatus> {
-        match self.entries.get(app).await {
+    fn kept(&self, app: &AppRef) -> Option<CachedStatus> {
+        match self.entries.get(app) {
             Some(Slot::Kept(kept)) if self.is_valid(&kept) => Some(kept),
             _ => None,
         }
     }
 
-    async fn forget(&self, app: &AppRef) {
+    fn store(&self, app: AppRef, kept: CachedStatus) {
+        self.entries.insert(app, Slot::Kept(kept));
+        self.sweep();
+    }
+
+    fn forget(&self, app: &AppRef) {
         self.flights.overtake(app);
-        self.entries.invalidate(app).await;
+        self.entries.remove(app);
+    }
+
+    /// Frees what is too old to be given out, once in the time that it takes to become so.
+    fn sweep(&self) {
+        let now = Instant::now();
+        let Ok(mut at) = self.sweep_at.try_lock() else {
+            return;
+        };
+        if now < *at {
+            return;
+        }
+        *at = now + self.options.time_to_live + self.options.stale_for;
+        drop(at);
+        self.entries
+            .retain(|_, slot| matches!(slot, Slot::Kept(kept) if now < kept.0.stale_until));
     }
 
     fn keep(
         &self,
         mut status: ApplicationStatus,
-        mark: Arc<Mark>,
+        mark: Option<Arc<Mark>>,
         epoch: u64,
         age: Duration,
     ) -> CachedStatus {
@@ -331,7 +374,7 @@ impl Inner {
         let epoch = self.epoch();
         match shared.read(app).await {
             Ok(SharedRead::Found { status, age }) => {
-                Ok(self.keep(*status, flight.mark(), epoch, age))
+                Ok(self.keep(*status, Some(flight.mark()), epoch, age))
             }
             Ok(SharedRead::Missing(token)) => Err(Some(token)),
             Err(error) => {
@@ -364,7 +407,7 @@ impl Inner {
         {
             self.shared_failed(&error);
         }
-        Ok(self.keep(status, flight.mark(), epoch, Duration::ZERO))
+        Ok(self.keep(status, Some(flight.mark()), epoch, Duration::ZERO))
     }
 
     /// One caller reads, the others wait for it.
@@ -375,44 +418,48 @@ impl Inner {
     {
         loop {
             let asked_at = Instant::now();
-            // Lives until the entry is stored, so that a change in between finds the mark.
-            let mut flight = None;
-            let mut answer = Answer::Miss;
-            let reading = async {
-                let flight = flight.insert(self.flights.begin(app));
-                let read = match self.ask_shared(app, flight).await {
-                    Ok(found) => {
-                        answer = Answer::Shared;
-                        Ok(found)
-                    }
-                    Err(token) => self.load(app, flight, token, load()).await,
-                };
-                match read {
-                    Ok(kept) => Slot::Kept(kept),
-                    Err(error) => Slot::Failed(Arc::new(error)),
-                }
-            };
             let is_of_no_use = |slot: &Slot| match slot {
                 Slot::Failed(_) => true,
                 Slot::Kept(kept) => !self.is_valid(kept) || kept.0.stale_until <= asked_at,
             };
-            let entry = self
-                .entries
-                .entry_by_ref(app)
-                .or_insert_with_if(reading, is_of_no_use)
-                .await;
-            let mine = flight.is_some();
-            match entry.into_value() {
+            self.entries.remove_if(app, is_of_no_use);
+            match self.entries.get_value_or_guard_async(app).await {
                 // What others read may have been overtaken by a change that the caller knows of.
-                Slot::Kept(kept) if mine || self.is_valid(&kept) => {
-                    self.counters
-                        .answered(if mine { answer } else { Answer::Hit });
+                Ok(Slot::Kept(kept)) if self.is_valid(&kept) => {
+                    self.counters.answered(Answer::Hit);
                     return Ok(kept);
                 }
-                Slot::Kept(_) => {}
-                Slot::Failed(error) => {
+                Ok(Slot::Kept(_)) => {}
+                Ok(Slot::Failed(error)) => {
                     self.counters.answered(Answer::Miss);
                     return Err(same(error));
+                }
+                Err(place) => {
+                    // Lives until the entry is stored, so that a change in between finds the mark.
+                    let flight = self.flights.begin(app);
+                    let (read, answer) = match self.ask_shared(app, &flight).await {
+                        Ok(found) => (Ok(found), Answer::Shared),
+                        Err(token) => {
+                            let read = self.load(app, &flight, token, load()).await;
+                            (read, Answer::Miss)
+                        }
+                    };
+                    self.counters.answered(answer);
+                    return match read {
+                        Ok(kept) => {
+                            // A change meanwhile has taken the place away: only those who wait get this one.
+                            let _ = place.insert(Slot::Kept(kept.clone()));
+                            self.sweep();
+                            Ok(kept)
+                        }
+                        Err(error) => {
+                            let error = Arc::new(error);
+                            let _ = place.insert(Slot::Failed(Arc::clone(&error)));
+                            self.entries
+                                .remove_if(app, |slot| matches!(slot, Slot::Failed(_)));
+                            Err(same(error))
+                        }
+                    };
                 }
             }
         }
@@ -431,10 +478,10 @@ impl Inner {
         match read {
             // What came in between is newer.
             Ok(kept) if self.is_valid(&kept) => {
-                self.entries.insert(app, Slot::Kept(kept)).await;
+                self.store(app, kept);
             }
             Ok(_) => {}
-            Err(error) if error.kind() == ErrorKind::NotFound => self.forget(&app).await,
+            Err(error) if error.kind() == ErrorKind::NotFound => self.forget(&app),
             Err(error) => {
                 tracing::debug!(%app, %error, "an old status could not be refreshed");
                 drop(flight);

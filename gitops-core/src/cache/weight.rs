@@ -6,7 +6,7 @@ use crate::application::{
     ApplicationStatus, Condition, Health, HistoryEntry, OperationStatus, ResourceStatus, Source,
 };
 
-/// What moka and the allocator keep for each entry, measured: hash table, queues, counters.
+/// What the cache and the allocator keep for each entry, measured: hash table, queues, counters.
 const ENTRY: usize = 320;
 
 /// What a source has on the heap, about: it is only told in full by a history with sources.
