@@ -135,7 +135,7 @@ async fn reconcile(
     let mut leases = LeaseOptions {
         namespace: namespace.into(),
         lease_duration: lease,
-        renew_deadline: lease * 2 / 3,
+        renew_deadline: lease / 2,
         retry_period: lease / 5,
         ..LeaseOptions::default()
     };
@@ -177,7 +177,7 @@ async fn reconcile(
         .options(ReconcilerOptions {
             name: identity.clone(),
             // What is terminated must have ended before another replica begins.
-            terminate_grace: lease / 4,
+            terminate_grace: lease / 8,
             ..ReconcilerOptions::default()
         });
     if let Some(path) = run.audit {

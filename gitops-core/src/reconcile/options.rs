@@ -28,7 +28,7 @@ pub struct ReconcilerOptions {
     pub sync_timeout: Option<Duration>,
     /// When it is shut down, syncs that run may take this long to end, then they are terminated; 30 s unless set.
     pub shutdown_grace: Duration,
-    /// How long a terminated sync is waited for; 4 s unless set. With Leases it must fit between losing the right to an application and another's getting it.
+    /// How long a terminated sync is waited for; 3 s unless set. With Leases it must fit between losing the right to an application and another's getting it.
     pub terminate_grace: Duration,
 }
 
@@ -44,7 +44,7 @@ impl Default for ReconcilerOptions {
             backoff: Backoff::default(),
             sync_timeout: None,
             shutdown_grace: Duration::from_secs(30),
-            terminate_grace: Duration::from_secs(4),
+            terminate_grace: Duration::from_secs(3),
         }
     }
 }

@@ -3,7 +3,8 @@
 //! Applications are divided into a fixed number of shards by a hash of their names. Each shard has a Lease (`coordination.k8s.io/v1`), and who holds the Lease takes care of
 //! its applications, by the rules of client-go's leader election (`k8s.io/client-go/tools/leaderelection`, v0.34): a holder writes its Lease every
 //! [`retry_period`](LeaseOptions::retry_period); one that could not for [`renew_deadline`](LeaseOptions::renew_deadline) has lost it; others take a Lease that they have
-//! not seen change for its `leaseDurationSeconds`, counted on their own clock, so that clocks need not agree. Every write names the version that it replaces.
+//! not seen change for its `leaseDurationSeconds`, counted on their own clock, so that clocks need not agree. Every write names the version that it replaces. Unlike there,
+//! [`lease_duration`](LeaseOptions::lease_duration) includes the time until the others have seen the last write, so that it is how long an application is alone at most.
 //!
 //! Each replica also keeps a Lease of its own, which tells the others that it lives: with `m` of them none holds more than `shards / m` shards, rounded up. Who holds more
 //! gives the surplus back: first it declares the right lost, then it waits as long as work may need to stop, and then it lets the Lease go.

@@ -19,11 +19,13 @@ pub struct LeaseOptions {
     /// Into how many parts the applications are divided; 16 unless set. More than replicas are of no use, and each costs a write every
     /// [`retry_period`](Self::retry_period). All replicas must name the same number.
     pub shards: u32,
-    /// How long a Lease holds after it was written last; 15 s unless set (client-go's default).
+    /// So long after a replica wrote its Leases last, their applications are another's at the latest; 15 s unless set (client-go's default).
+    ///
+    /// `leaseDurationSeconds` is shorter by one and a half [`retry_period`](Self::retry_period), in whole seconds: the others count from when they have seen the write.
     pub lease_duration: Duration,
-    /// Who could not write its Lease for so long has lost it; 10 s unless set (client-go's default).
+    /// Who could not write its Lease for so long has lost it; 8 s unless set. What it was doing must stop between this and `leaseDurationSeconds`.
     pub renew_deadline: Duration,
-    /// The time between two looks at the Leases, made longer by up to a fifth at random; 2 s unless set (client-go's default).
+    /// The time between two looks at the Leases, made longer by up to a fifth at random, shorter when a Lease runs out before; 2 s unless set (client-go's default).
     pub retry_period: Duration,
 }
 
@@ -36,7 +38,7 @@ impl Default for LeaseOptions {
             identity: format!("{host}_{:016x}", fastrand::u64(..)),
             shards: 16,
             lease_duration: Duration::from_secs(15),
-            renew_deadline: Duration::from_secs(10),
+            renew_deadline: Duration::from_secs(8),
             retry_period: Duration::from_secs(2),
         }
     }
@@ -60,11 +62,13 @@ impl LeaseOptions {
         if self.identity.is_empty() || self.name.is_empty() || self.namespace.is_empty() {
             return wrong("identity, name and namespace must not be empty");
         }
-        if self.lease_duration < Duration::from_secs(1) {
-            return wrong("the lease duration must be a second or more");
+        if self.written().is_zero() {
+            return wrong("the lease duration must be 1.5 retry periods and a second, or more");
         }
-        if self.lease_duration <= self.renew_deadline {
-            return wrong("the lease duration must be longer than the renew deadline");
+        if self.written() <= self.renew_deadline {
+            return wrong(
+                "the lease duration, less 1.5 retry periods, in whole seconds, must be longer than the renew deadline",
+            );
         }
         if self.retry_period.is_zero() || self.renew_deadline <= self.retry_period.mul_f64(1.2) {
             return wrong("the renew deadline must be longer than 1.2 retry periods");
@@ -72,9 +76,17 @@ impl LeaseOptions {
         Ok(())
     }
 
+    /// For how long a Lease holds after another has seen it written: `leaseDurationSeconds`.
+    pub(super) fn written(&self) -> Duration {
+        let held = self
+            .lease_duration
+            .saturating_sub(self.retry_period.mul_f64(1.5));
+        Duration::from_secs(held.as_secs())
+    }
+
     /// The time between losing a Lease and another's taking it: what runs must stop in it.
     pub(super) fn margin(&self) -> Duration {
-        self.lease_duration.saturating_sub(self.renew_deadline)
+        self.written().saturating_sub(self.renew_deadline)
     }
 }
 

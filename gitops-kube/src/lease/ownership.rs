@@ -12,7 +12,7 @@ use gitops_core::reconcile::{Ownership, Tenure};
 use gitops_core::{ErrorKind, Result};
 use sha2::{Digest, Sha256};
 use tokio::sync::watch;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
@@ -65,7 +65,13 @@ struct Seen {
 impl Seen {
     /// Whether somebody holds it.
     fn is_held(&self, now: Instant) -> bool {
-        !self.record.holder.is_empty() && now.duration_since(self.since) < self.record.duration
+        self.expiry(now).is_some()
+    }
+
+    /// When it runs out, of one that somebody holds.
+    fn expiry(&self, now: Instant) -> Option<Instant> {
+        let expiry = self.since + self.record.duration;
+        (!self.record.holder.is_empty() && now < expiry).then_some(expiry)
     }
 }
 
@@ -160,7 +166,10 @@ async fn keep(shared: Arc<Shared>) {
             Err(_) => tracing::warn!(?limit, "the API server did not answer in time"),
         }
         let jitter = 0.2 * fastrand::f64();
-        sleep(period.mul_f64(1.0 + jitter).saturating_sub(begun.elapsed())).await;
+        let regular = begun + period.mul_f64(1.0 + jitter);
+        let now = Instant::now();
+        let expiry = seen.values().filter_map(|seen| seen.expiry(now)).min();
+        sleep_until(expiry.map_or(regular, |expiry| regular.min(expiry))).await;
     }
 }
 
@@ -266,7 +275,7 @@ impl Shared {
         self.drop_stolen(seen);
         let me = self.member_name();
         let before = seen.get(&me).map(|seen| &seen.record);
-        let duration = self.options.lease_duration;
+        let duration = self.options.written();
         self.put(&me, before, &self.options.identity, duration)
             .await?;
         let quota = self.quota(seen, &me, now);
@@ -376,9 +385,7 @@ impl Shared {
         let begun = Instant::now();
         let (holder, duration) = match what {
             What::LetGo => ("", Duration::from_secs(1)),
-            What::Take | What::Renew => {
-                (self.options.identity.as_str(), self.options.lease_duration)
-            }
+            What::Take | What::Renew => (self.options.identity.as_str(), self.options.written()),
         };
         let written = self.put(&name, before.as_ref(), holder, duration).await;
         let until = begun + self.options.renew_deadline;
