@@ -68,7 +68,7 @@ async fn replicas_share_evenly_and_take_over_from_each_other() {
     shared.sort_unstable();
     assert_eq!(shared.iter().sum::<usize>(), 16);
     assert!(shared[0] >= 4 && shared[2] <= 6, "{shared:?}");
-    // One dies without a word: its shards are taken within the lease time and a look.
+    // One dies without a word: its shards are taken within the lease time.
     let app = (0..)
         .map(|n| AppRef::namespaced("argocd", format!("app-{n}")))
         .find(|app| c.tenure(app).is_some())
@@ -79,10 +79,11 @@ async fn replicas_share_evenly_and_take_over_from_each_other() {
     assert!(!tenure.is_valid(), "what it was doing must stop");
     let died = Instant::now();
     while a.tenure(&app).is_none() && b.tenure(&app).is_none() {
-        pass(1, &[&a, &b]).await;
+        sleep(Duration::from_millis(100)).await;
     }
-    let took = died.elapsed().as_secs();
-    assert!((12..=20).contains(&took), "{took} seconds");
+    // Its last write may have been a look ago, and the others may have seen it at once.
+    let took = died.elapsed().as_secs_f64();
+    assert!((9.5..=15.1).contains(&took), "{took} seconds");
     pass(20, &[&a, &b]).await;
     assert_eq!(counts(&[&a, &b]), [8, 8]);
     // One resigns: the other need not wait for the lease to expire.
@@ -205,7 +206,7 @@ async fn who_cannot_renew_loses_before_another_can_take() {
     }
     // At least the time that work may need to stop.
     let taken = begun.elapsed().as_secs_f64();
-    assert!(taken - lost > 4.0 && taken < 20.0, "{taken} seconds");
+    assert!(taken - lost > 3.5 && taken < 20.0, "{taken} seconds");
     // The network is back: both share again.
     cluster.silent.store(false, Ordering::SeqCst);
     pass(40, &[&a, &b]).await;
