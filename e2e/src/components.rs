@@ -26,6 +26,21 @@ pub struct Component {
     pub cgo: bool,
     /// Whether a plain `cargo xtask testenv` builds it.
     pub default: bool,
+    /// Changes to its source.
+    pub edits: &'static [Edit],
+}
+
+/// A change to a source file before it is compiled, for what no flag of a program can set.
+#[derive(Debug, Clone, Copy)]
+pub struct Edit {
+    /// The Go module of the file.
+    pub module: &'static str,
+    /// The file, relative to the module's folder.
+    pub file: &'static str,
+    /// What is replaced; the file has it once.
+    pub from: &'static str,
+    /// What stands there instead.
+    pub to: &'static str,
 }
 
 impl Component {
@@ -38,6 +53,7 @@ impl Component {
             tags: &[],
             cgo: false,
             default: false,
+            edits: &[],
         }
     }
 
@@ -48,6 +64,11 @@ impl Component {
 
     const fn defines(mut self, defines: &'static [(&'static str, &'static str)]) -> Self {
         self.defines = defines;
+        self
+    }
+
+    const fn edits(mut self, edits: &'static [Edit]) -> Self {
+        self.edits = edits;
         self
     }
 }
@@ -64,6 +85,14 @@ const KUBERNETES: &[(&str, &str)] = &[
     ("k8s.io/component-base/version.gitMajor", "1"),
     ("k8s.io/component-base/version.gitMinor", "34"),
 ];
+
+// The application controller has a flag for the port of its metrics, and none for the address.
+const ARGO_CD_ON_LOOPBACK: &[Edit] = &[Edit {
+    module: "github.com/argoproj/argo-cd/v3",
+    file: "controller/appcontroller.go",
+    from: "\"0.0.0.0:%d\"",
+    to: "\"127.0.0.1:%d\"",
+}];
 
 /// Every component, in the order in which they are built.
 pub const COMPONENTS: &[Component] = &[
@@ -101,6 +130,8 @@ pub const COMPONENTS: &[Component] = &[
     )
     .by_default(),
     Component::new("argocd", "github.com/argoproj/argo-cd/v3/cmd")
+        .by_default()
+        .edits(ARGO_CD_ON_LOOPBACK)
         .defines(&[("github.com/argoproj/argo-cd/v3/common.version", "3.2.11")]),
     Component::new("source-controller", "github.com/fluxcd/source-controller"),
     Component::new(
@@ -191,6 +222,9 @@ pub fn bin_dir() -> Result<PathBuf> {
             "{}\n{}\n{}\n{:?}\n{:?}\n{}\n",
             c.name, c.package, c.module, c.defines, c.tags, c.cgo
         ));
+        if !c.edits.is_empty() {
+            hash.update(format!("{:?}\n", c.edits));
+        }
     }
     let key: String = hash
         .finalize()

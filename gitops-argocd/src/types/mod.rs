@@ -1,0 +1,48 @@
+//! Argo CD's custom resources, written by hand after `pkg/apis/application/v1alpha1` of argo-cd 3.2.
+//!
+//! | kind | type |
+//! | --- | --- |
+//! | `Application` | [`Application`] |
+//!
+//! What a newer server sends and these types do not know is kept in `extra` and written back. Optional fields are `Option`s, as in `k8s-openapi`: what was not
+//! there is not written, and what was there is, be it empty. `Debug` prints no values that may be secret: Helm's values and parameters, plugins' environments, patches.
+
+mod application;
+mod extra;
+mod operation;
+mod policy;
+mod source;
+mod status;
+
+pub use self::application::{
+    Application, ApplicationList, ApplicationSpec, Destination, DrySource, HydrateTo, Info,
+    ResourceIgnoreDifferences, SourceHydrator, SyncSource,
+};
+pub use self::extra::Extra;
+pub use self::operation::{
+    Operation, OperationInitiator, OperationState, ResourceResult, SyncOperation,
+    SyncOperationResource, SyncOperationResult, SyncStrategy, SyncStrategyApply,
+    SyncStrategyHook,
+};
+pub use self::policy::{
+    Backoff, ManagedNamespaceMetadata, RetryStrategy, SyncPolicy, SyncPolicyAutomated,
+};
+pub use self::source::{
+    EnvEntry, HelmFileParameter, HelmParameter, JsonnetVar, KustomizePatch, KustomizeReplica,
+    KustomizeSelector, PluginParameter, Source, SourceDirectory, SourceHelm, SourceJsonnet,
+    SourceKustomize, SourcePlugin,
+};
+pub use self::status::{
+    ApplicationCondition, ApplicationStatus, ApplicationSummary, ComparedTo, HealthStatus,
+    HydrateOperation, ResourceStatus, RevisionHistory, SourceHydratorStatus,
+    SuccessfulHydrateOperation, SyncStatus,
+};
+
+/// The group of Argo CD's resources.
+pub const GROUP: &str = "argoproj.io";
+/// Their version.
+pub const VERSION: &str = "v1alpha1";
+
+pub(crate) fn api_version() -> String {
+    format!("{GROUP}/{VERSION}")
+}
