@@ -3,6 +3,7 @@
 //! | kind | type |
 //! | --- | --- |
 //! | `Application` | [`Application`] |
+//! | `ApplicationSet` | [`ApplicationSet`] |
 //!
 //! What a newer server sends and these types do not know is kept in `extra` and written back. Optional fields are `Option`s, as in `k8s-openapi`: what was not
 //! there is not written, and what was there is, be it empty. `Debug` prints no values that may be secret: Helm's values and parameters, plugins' environments, patches.
@@ -11,6 +12,7 @@ mod application;
 mod extra;
 mod operation;
 mod policy;
+pub mod set;
 mod source;
 mod status;
 
@@ -21,12 +23,12 @@ pub use self::application::{
 pub use self::extra::Extra;
 pub use self::operation::{
     Operation, OperationInitiator, OperationState, ResourceResult, SyncOperation,
-    SyncOperationResource, SyncOperationResult, SyncStrategy, SyncStrategyApply,
-    SyncStrategyHook,
+    SyncOperationResource, SyncOperationResult, SyncStrategy, SyncStrategyApply, SyncStrategyHook,
 };
 pub use self::policy::{
     Backoff, ManagedNamespaceMetadata, RetryStrategy, SyncPolicy, SyncPolicyAutomated,
 };
+pub use self::set::ApplicationSet;
 pub use self::source::{
     EnvEntry, HelmFileParameter, HelmParameter, JsonnetVar, KustomizePatch, KustomizeReplica,
     KustomizeSelector, PluginParameter, Source, SourceDirectory, SourceHelm, SourceJsonnet,
