@@ -1,7 +1,7 @@
 //! Builds components with Go.
 
 use std::fs::File;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::Command;
 use std::time::Instant;
 
@@ -65,7 +65,7 @@ fn compile(go: &Path, c: &Component, bin: &Path) -> Result<()> {
     }
     let edited = bin.join(format!(".{}.edited", c.name));
     if !c.edits.is_empty() {
-        command.arg("-overlay").arg(edit(c, &edited)?);
+        command.args(edit(c, &edited)?);
     }
     command.arg("-o").arg(&partial).arg(c.package);
     let status = command.status().context("cannot run go")?;
@@ -77,25 +77,49 @@ fn compile(go: &Path, c: &Component, bin: &Path) -> Result<()> {
     std::fs::rename(&partial, bin.join(c.name)).with_context(|| format!("cannot keep {}", c.name))
 }
 
-/// Writes the edited source files of a component into `dir`; returns the file that tells the compiler of them.
-fn edit(c: &Component, dir: &Path) -> Result<PathBuf> {
+/// Writes the edited source files of a component into `dir`; returns the flags that make the compiler use them.
+///
+/// It replaces no file of the module cache. So the module is replaced by a link to its folder, and the file below that link.
+fn edit(c: &Component, dir: &Path) -> Result<[String; 2]> {
+    // What an interrupted build left.
+    let _ = std::fs::remove_dir_all(dir);
     std::fs::create_dir_all(dir).with_context(|| format!("cannot make {}", dir.display()))?;
+    let read = |path: &Path| {
+        std::fs::read_to_string(path).with_context(|| format!("cannot read {}", path.display()))
+    };
+    let write = |name: &str, text: String| {
+        let path = dir.join(name);
+        std::fs::write(&path, text).with_context(|| format!("cannot write {}", path.display()))?;
+        Ok::<_, anyhow::Error>(path)
+    };
+    let module = testenv_dir().join(c.module);
+    let mut requirements = read(&module.join("go.mod"))?;
     let mut replaced = serde_json::Map::new();
     for (n, edit) in c.edits.iter().enumerate() {
-        let original = module_dir(edit.module)?.join(edit.file);
-        let text = std::fs::read_to_string(&original)
-            .with_context(|| format!("cannot read {}", original.display()))?;
+        let link = dir.join(edit.module.replace('/', "_"));
+        if !link.is_symlink() {
+            std::os::unix::fs::symlink(module_dir(edit.module)?, &link)
+                .with_context(|| format!("cannot make {}", link.display()))?;
+            requirements.push_str(&format!(
+                "\nreplace {} => {}\n",
+                edit.module,
+                link.display()
+            ));
+        }
+        let original = link.join(edit.file);
+        let text = read(&original)?;
         let found = text.matches(edit.from).count();
         if found != 1 {
             bail!("{} has {found} times {}", original.display(), edit.from);
         }
-        let copy = dir.join(format!("{n}.go"));
-        std::fs::write(&copy, text.replace(edit.from, edit.to))
-            .with_context(|| format!("cannot write {}", copy.display()))?;
+        let copy = write(&format!("{n}.go"), text.replace(edit.from, edit.to))?;
         replaced.insert(original.to_string_lossy().into_owned(), json!(copy));
     }
-    let overlay = dir.join("overlay.json");
-    std::fs::write(&overlay, json!({"Replace": replaced}).to_string())
-        .with_context(|| format!("cannot write {}", overlay.display()))?;
-    Ok(overlay)
+    let requirements = write("go.mod", requirements)?;
+    write("go.sum", read(&module.join("go.sum"))?)?;
+    let overlay = write("overlay.json", json!({"Replace": replaced}).to_string())?;
+    Ok([
+        format!("-modfile={}", requirements.display()),
+        format!("-overlay={}", overlay.display()),
+    ])
 }

@@ -33,10 +33,12 @@
 //! | `cluster()` | [`Cluster`] | the shared API server with all controllers; `client()`, `client_as("alice")`, `kubeconfig()`, `kubectl(…)`, `namespace(…)`, `audit_events()` |
 //! | `node()` | [`Node`] | the shared cluster gets a node: pods run, with the images [`BUSYBOX`] and [`BUSYBOX_2`] |
 //! | `gitea()` | [`Gitea`] | the shared forge; `repository(…)`, `commit(…)`, `token(…)`, `add_ssh_key(…)`, `protect_branch(…)`, `api(…)` |
+//! | `argocd()` | [`ArgoCd`] | the shared Argo CD, on a cluster and node of its own, with the accounts `admin`, `robot` and `guest`; `run_cli(…)` runs the command `argocd` |
 //! | `registry()`, `redis()` | [`Registry`], [`Redis`] | |
 //! | `private_control_plane(…)` | [`ControlPlane`] | the test's own API server: `kill_apiserver()`, `start_apiserver()`, `suspend_apiserver()` |
 //! | `private_registry(…)` | [`RegistryServer`] | the test's own registry, which can tell a receiver of pushes |
 //! | `private_gitea(…)` | [`GiteaServer`] | the test's own forge: `kill()`, `restart()`, `suspend()`, `change_host_key()`; HTTPS with `GiteaOptions` |
+//! | `private_argocd(…)` | [`ArgoCdServer`] | the test's own Argo CD: `kill_server()`, `suspend_server()`, `kill_repo_server()`, `stop_controller()`; short sessions with [`ArgoCdOptions`] |
 //! | `private_redis()` | [`RedisServer`] | the test's own Redis: `kill()`, `restart()`, `suspend()` |
 //! | [`module_dir`] | a path | the folder of a pinned Go module, with its manifests and fixtures |
 //!
@@ -66,11 +68,13 @@
 //!
 //! Without features this crate starts and stops servers (for xtask); the feature `e2e` adds the clients and the calls of the table above.
 
+pub mod argocd;
 pub mod cluster;
 pub mod components;
 pub mod control_plane;
 pub mod gitea;
 pub mod go;
+mod http;
 pub mod images;
 mod kubelet;
 mod kwok;
@@ -92,6 +96,7 @@ mod shared;
 
 use anyhow::Context;
 
+pub use argocd::{ArgoCd, ArgoCdOptions, ArgoCdServer};
 pub use cluster::{ADMIN, Cluster, USERS, User};
 pub use components::{
     KUBERNETES_VERSION, module_dir, program, system_program, testenv_dir, workspace_dir,
@@ -111,8 +116,8 @@ pub use client::TestNamespace;
 pub use forge::Repository;
 #[cfg(feature = "e2e")]
 pub use shared::{
-    cluster, gitea, node, private_control_plane, private_gitea, private_redis, private_registry,
-    redis, registry,
+    argocd, cluster, gitea, node, private_argocd, private_control_plane, private_gitea,
+    private_redis, private_registry, redis, registry,
 };
 
 /// Installs the process's TLS provider; the calls of this crate do it by themselves. Calling it again does nothing.

@@ -7,6 +7,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::TcpStream;
 use tokio::sync::OnceCell;
 
+use crate::argocd::{ArgoCd, ArgoCdOptions, ArgoCdServer};
 use crate::cluster::Cluster;
 use crate::control_plane::{ControlPlane, ControlPlaneOptions};
 use crate::gitea::{Gitea, GiteaOptions, GiteaServer};
@@ -47,6 +48,17 @@ pub async fn gitea() -> Result<&'static Gitea> {
     CELL.get_or_try_init(async || need("gitea").await).await
 }
 
+/// The shared Argo CD, which trusts the shared Gitea. Its cluster and node are not those of [`cluster`] and [`node`]: objects that Argo CD is
+/// to see are made through [`ArgoCd::cluster`]. Tests make Applications, projects and repositories with names of their own.
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn argocd() -> Result<&'static ArgoCd> {
+    static CELL: OnceCell<ArgoCd> = OnceCell::const_new();
+    CELL.get_or_try_init(async || need("argocd").await).await
+}
+
 /// The shared OCI registry.
 ///
 /// # Errors
@@ -65,6 +77,16 @@ pub async fn registry() -> Result<&'static Registry> {
 pub async fn redis() -> Result<&'static Redis> {
     static CELL: OnceCell<Redis> = OnceCell::const_new();
     CELL.get_or_try_init(async || need("redis").await).await
+}
+
+/// An Argo CD of the test's own, whose components can be killed and started again. It stops when it is dropped.
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn private_argocd(options: &ArgoCdOptions) -> Result<ArgoCdServer> {
+    crate::init();
+    ArgoCdServer::start(&Session::from_env()?, options).await
 }
 
 /// A control plane of the test's own, to be killed, suspended and restarted. It stops when it is dropped.

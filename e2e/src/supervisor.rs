@@ -13,6 +13,7 @@ use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::OnceCell;
 
+use crate::argocd::{ArgoCdOptions, ArgoCdServer};
 use crate::control_plane::{ControlPlane, ControlPlaneOptions};
 use crate::gitea::{GiteaOptions, GiteaServer};
 use crate::node::NodeServer;
@@ -34,6 +35,7 @@ pub struct Supervisor {
 struct Servers {
     session: Session,
     // Dropped in this order: the node before the control plane that it talks to.
+    argocd: OnceCell<ArgoCdServer>,
     node: OnceCell<NodeServer>,
     control_plane: OnceCell<ControlPlane>,
     gitea: OnceCell<GiteaServer>,
@@ -55,6 +57,7 @@ impl Supervisor {
             listener,
             servers: Arc::new(Servers {
                 session: session.clone(),
+                argocd: OnceCell::new(),
                 node: OnceCell::new(),
                 control_plane: OnceCell::new(),
                 gitea: OnceCell::new(),
@@ -113,16 +116,8 @@ impl Servers {
         match name {
             "cluster" => to_value(self.control_plane().await?.cluster()),
             "node" => to_value(self.node().await?.node()),
-            "gitea" => {
-                let start = async || {
-                    announce(
-                        "Gitea",
-                        GiteaServer::start(&self.session, &GiteaOptions::default()),
-                    )
-                    .await
-                };
-                to_value(self.gitea.get_or_try_init(start).await?.gitea())
-            }
+            "argocd" => to_value(self.argocd().await?.argocd()),
+            "gitea" => to_value(self.gitea().await?.gitea()),
             "registry" => {
                 let start = async || {
                     announce(
@@ -151,6 +146,23 @@ impl Servers {
             .await
         };
         self.control_plane.get_or_try_init(start).await
+    }
+
+    async fn gitea(&self) -> Result<&GiteaServer> {
+        let options = GiteaOptions::default();
+        let start = async || announce("Gitea", GiteaServer::start(&self.session, &options)).await;
+        self.gitea.get_or_try_init(start).await
+    }
+
+    async fn argocd(&self) -> Result<&ArgoCdServer> {
+        // Without a repository there is nothing for it to do.
+        let options = ArgoCdOptions {
+            gitea: Some(self.gitea().await?.gitea().clone()),
+            ..ArgoCdOptions::default()
+        };
+        let start =
+            async || announce("Argo CD", ArgoCdServer::start(&self.session, &options)).await;
+        self.argocd.get_or_try_init(start).await
     }
 
     async fn node(&self) -> Result<&NodeServer> {

@@ -9,7 +9,9 @@
 //! there is not written, and what was there is, be it empty. `Debug` prints no values that may be secret: Helm's values and parameters, plugins' environments, patches.
 
 mod application;
+pub mod convert;
 mod extra;
+pub mod lean;
 mod operation;
 mod policy;
 pub mod set;
@@ -20,6 +22,7 @@ pub use self::application::{
     Application, ApplicationList, ApplicationSpec, Destination, DrySource, HydrateTo, Info,
     ResourceIgnoreDifferences, SourceHydrator, SyncSource,
 };
+pub(crate) use self::convert::backoff_from_core;
 pub use self::extra::Extra;
 pub use self::operation::{
     Operation, OperationInitiator, OperationState, ResourceResult, SyncOperation,

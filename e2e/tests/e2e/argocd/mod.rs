@@ -1,0 +1,3 @@
+//! Argo CD.
+
+mod fixture;

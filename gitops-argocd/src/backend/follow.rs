@@ -1,0 +1,407 @@
+//! Following an application until something has happened, over cut streams and restarted servers.
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use futures::StreamExt;
+use futures::stream::BoxStream;
+use gitops_core::application::{AppRef, Health};
+use gitops_core::backend::{
+    EventKind, Operation, ResourceAction, Selector, SyncEvent, SyncOutcome,
+};
+use gitops_core::manifest::ObjectId;
+use gitops_core::{Error, ErrorKind, Result};
+use jiff::Timestamp;
+use tokio::time::Instant;
+
+use super::ArgoCdBackend;
+use crate::operation::{
+    DEADLINE, Seen, action, is_settled, look, object_id, outcome,
+};
+use crate::types::lean;
+
+const FIRST_DELAY: Duration = Duration::from_millis(250);
+const LAST_DELAY: Duration = Duration::from_secs(5);
+
+/// The error of an operation that nothing is known of.
+pub(super) fn unknown(operation: &Operation) -> Error {
+    Error::not_found(format!(
+        "nothing is known of operation {} of application {}: a newer one may have taken its place",
+        operation.id, operation.app
+    ))
+}
+
+/// Looks at `app` until `wanted` gives something.
+pub(super) async fn until<T>(
+    backend: &ArgoCdBackend,
+    app: &AppRef,
+    mut wanted: impl FnMut(&lean::Application) -> Option<T>,
+) -> Result<T> {
+    let mut looks = Looks::new(backend, app);
+    loop {
+        let (record, _) = looks.next(None).await?;
+        if let Some(record) = record
+            && let Some(found) = wanted(&record)
+        {
+            return Ok(found);
+        }
+    }
+}
+
+/// Where a look at an application came from.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum From {
+    /// Asked for: as it is now.
+    Get,
+    /// Told: as it was a while ago, perhaps before what was seen already.
+    Stream,
+}
+
+/// Looks at one application: as it is, then what the stream tells, and again as it is at least every [`look`](super::ArgoCdOptions::look).
+struct Looks<'a> {
+    backend: &'a ArgoCdBackend,
+    app: &'a AppRef,
+    stream: Option<BoxStream<'static, Result<lean::WatchEvent>>>,
+    look_at: Instant,
+    away_since: Option<Instant>,
+    delay: Duration,
+}
+
+impl<'a> Looks<'a> {
+    fn new(backend: &'a ArgoCdBackend, app: &'a AppRef) -> Self {
+        Self {
+            backend,
+            app,
+            stream: None,
+            look_at: Instant::now(),
+            away_since: None,
+            delay: FIRST_DELAY,
+        }
+    }
+
+    /// Asks again at once.
+    fn again(&mut self) {
+        self.look_at = Instant::now();
+    }
+
+    /// The next look; none when `until` came first.
+    async fn next(&mut self, until: Option<Instant>) -> Result<(Option<lean::Application>, From)> {
+        loop {
+            if self.look_at <= Instant::now() {
+                match self.get().await? {
+                    Some(record) => return Ok((Some(record), From::Get)),
+                    None => continue,
+                }
+            }
+            if self.stream.is_none() {
+                self.open().await?;
+            }
+            let wake = until.map_or(self.look_at, |until| until.min(self.look_at));
+            let told = match &mut self.stream {
+                Some(stream) => tokio::time::timeout_at(wake, stream.next()).await,
+                None => {
+                    tokio::time::sleep_until(wake).await;
+                    Ok(None)
+                }
+            };
+            match told {
+                // Time to look, or the caller's time.
+                Err(_) => {
+                    if until.is_some_and(|until| until <= Instant::now()) {
+                        return Ok((None, From::Stream));
+                    }
+                }
+                Ok(Some(Ok(event))) if event.kind == "DELETED" => {
+                    if self.is_ours(&event.application) {
+                        self.again();
+                    }
+                }
+                Ok(Some(Ok(event))) => {
+                    if self.is_ours(&event.application) {
+                        return Ok((Some(event.application), From::Stream));
+                    }
+                }
+                Ok(ended) => {
+                    if let Some(Err(error)) = ended {
+                        tracing::debug!(app = %self.app, %error, "the stream was cut");
+                    }
+                    self.stream = None;
+                    // What happened meanwhile was not told.
+                    self.look_at = self.look_at.min(Instant::now() + FIRST_DELAY);
+                }
+            }
+        }
+    }
+
+    fn is_ours(&self, record: &lean::Application) -> bool {
+        record.metadata.name == self.app.name
+            && (self.app.namespace.is_empty() || record.metadata.namespace == self.app.namespace)
+    }
+
+    async fn get(&mut self) -> Result<Option<lean::Application>> {
+        match self.backend.access.get(self.app).await {
+            Ok(record) => {
+                self.away_since = None;
+                self.delay = FIRST_DELAY;
+                self.look_at = Instant::now() + self.backend.options.look;
+                Ok(Some(record))
+            }
+            Err(error) => {
+                self.away(error).await?;
+                Ok(None)
+            }
+        }
+    }
+
+    async fn open(&mut self) -> Result<()> {
+        let selector = Selector::one(self.app.clone());
+        match self.backend.access.watch(&selector, None).await {
+            Ok(stream) => self.stream = Some(stream),
+            // Without a stream there are still looks, at their own pace.
+            Err(error) => {
+                tracing::debug!(app = %self.app, %error, "no stream");
+                self.look_at = self.look_at.min(Instant::now() + LAST_DELAY.min(self.backend.options.look));
+                tokio::time::sleep(self.delay).await;
+                self.delay = (self.delay * 2).min(LAST_DELAY);
+            }
+        }
+        Ok(())
+    }
+
+    /// A pause, while Argo CD is away for no longer than the options allow.
+    async fn away(&mut self, error: Error) -> Result<()> {
+        let since = *self.away_since.get_or_insert_with(Instant::now);
+        if !error.is_retryable() || since.elapsed() > self.backend.options.patience {
+            return Err(error);
+        }
+        let pause = error.retry_after().map_or(self.delay, |after| after.max(self.delay));
+        tracing::debug!(app = %self.app, %error, ?pause, "Argo CD is away");
+        tokio::time::sleep(pause).await;
+        self.delay = (self.delay * 2).min(LAST_DELAY);
+        Ok(())
+    }
+}
+
+/// Follows `operation` to its end.
+pub(super) async fn to_the_end(
+    backend: &ArgoCdBackend,
+    operation: &Operation,
+    tell: &mut (dyn FnMut(SyncEvent) + Send),
+) -> Result<SyncOutcome> {
+    let mut looks = Looks::new(backend, &operation.app);
+    let mut told = Told::new(operation);
+    let mut ended: Option<(SyncOutcome, Instant)> = None;
+    let mut terminate_at: Option<Instant> = None;
+    loop {
+        let settle_at = ended.as_ref().map(|(_, at)| *at);
+        let until = match (settle_at, terminate_at) {
+            (Some(a), Some(b)) => Some(a.min(b)),
+            (a, b) => a.or(b),
+        };
+        let (record, from) = match looks.next(until).await {
+            Ok(look) => look,
+            // It ended, and what comes after is not ours to wait for.
+            Err(error) => match ended {
+                Some((outcome, _)) => return Ok(told.finished(outcome, tell)),
+                None => return Err(error),
+            },
+        };
+        if let Some((outcome, at)) = &ended
+            && *at <= Instant::now()
+        {
+            return Ok(told.finished(outcome.clone(), tell));
+        }
+        if terminate_at.is_some_and(|at| at <= Instant::now()) && ended.is_none() {
+            terminate_at = None;
+            tracing::info!(app = %operation.app, operation = operation.id, "the operation's time is up");
+            terminate(backend, operation).await?;
+        }
+        let Some(record) = record else { continue };
+        match look(&record, &operation.id) {
+            Seen::Pending => {
+                if terminate_at.is_none() {
+                    terminate_at = record.operation.as_ref().and_then(deadline);
+                }
+            }
+            Seen::Running(state) => {
+                told.progress(state, tell);
+                if terminate_at.is_none() && state.phase == lean::Phase::Running {
+                    terminate_at = deadline(&state.operation);
+                }
+            }
+            Seen::Ended(state) => {
+                told.progress(state, tell);
+                let outcome = outcome(operation, state);
+                if is_settled(&record, state) {
+                    return Ok(told.finished(outcome, tell));
+                }
+                let at = Instant::now() + backend.options.settle;
+                ended.get_or_insert((outcome, at));
+            }
+            // A stream may tell of before: what counts is what is.
+            Seen::Nothing if from == From::Stream && ended.is_none() => looks.again(),
+            Seen::Nothing => match ended {
+                Some((outcome, _)) => return Ok(told.finished(outcome, tell)),
+                None => return Err(unknown(operation)),
+            },
+        }
+    }
+}
+
+async fn terminate(backend: &ArgoCdBackend, operation: &Operation) -> Result<()> {
+    use gitops_core::backend::Syncer as _;
+    match backend.terminate(operation).await {
+        // Whoever asks next learns how it ended.
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        // It runs on; the next look tries again, as long as Argo CD is away for no longer than is allowed.
+        Err(error) if error.is_retryable() => {
+            tracing::warn!(app = %operation.app, %error, "an operation whose time is up could not be terminated");
+            Ok(())
+        }
+        result => result,
+    }
+}
+
+/// When an operation is to be terminated.
+fn deadline(operation: &lean::Operation) -> Option<Instant> {
+    let at: Timestamp = operation.note(DEADLINE)?.parse().ok()?;
+    let left = at.duration_since(Timestamp::now());
+    Some(Instant::now() + Duration::try_from(left).unwrap_or_default())
+}
+
+/// What was told of an operation, so that it is told once.
+struct Told<'a> {
+    operation: &'a Operation,
+    started: bool,
+    retries: i64,
+    resources: HashMap<ObjectId, lean::ResourceResult>,
+}
+
+impl<'a> Told<'a> {
+    fn new(operation: &'a Operation) -> Self {
+        Self {
+            operation,
+            started: false,
+            retries: 0,
+            resources: HashMap::new(),
+        }
+    }
+
+    fn event(&self, kind: EventKind) -> SyncEvent {
+        SyncEvent::now(
+            self.operation.app.clone(),
+            &*self.operation.id,
+            kind,
+        )
+    }
+
+    fn progress(
+        &mut self,
+        state: &lean::OperationState,
+        tell: &mut (dyn FnMut(SyncEvent) + Send),
+    ) {
+        if !self.started {
+            self.started = true;
+            tell(self.event(EventKind::SyncStarted));
+        }
+        for result in state.sync_result.iter().flat_map(|result| &result.resources) {
+            let id = object_id(result);
+            if self.resources.get(&id) == Some(result) {
+                continue;
+            }
+            let before = self.resources.insert(id.clone(), result.clone());
+            if let Some(kind) = changed(id, before.as_ref(), result) {
+                tell(self.event(kind));
+            }
+        }
+        if state.retry_count > self.retries {
+            self.retries = state.retry_count;
+            // Each try reports its resources anew.
+            self.resources.clear();
+            tell(self.event(EventKind::Retrying {
+                attempt: u32::try_from(state.retry_count).unwrap_or(u32::MAX),
+                message: state.message.clone(),
+            }));
+        }
+    }
+
+    fn finished(&self, outcome: SyncOutcome, tell: &mut (dyn FnMut(SyncEvent) + Send)) -> SyncOutcome {
+        tell(self.event(EventKind::SyncFinished {
+            outcome: Box::new(outcome.clone()),
+        }));
+        outcome
+    }
+}
+
+/// What the change of one resource's result tells.
+fn changed(
+    id: ObjectId,
+    before: Option<&lean::ResourceResult>,
+    now: &lean::ResourceResult,
+) -> Option<EventKind> {
+    if !now.hook_type.is_empty() {
+        let phase: gitops_core::application::OperationPhase = now.hook_phase.into();
+        return Some(EventKind::Hook {
+            id,
+            phase: phase.to_string(),
+            message: now.message.clone(),
+        });
+    }
+    let is_new = before.is_none_or(|before| {
+        before.status != now.status || action(before) != action(now)
+    });
+    if is_new {
+        return Some(EventKind::Resource {
+            id,
+            action: action(now),
+            message: now.message.clone(),
+        });
+    }
+    // What comes after the apply is the wait for its health.
+    let health = match now.hook_phase {
+        lean::Phase::Succeeded => Health::healthy(),
+        lean::Phase::Running => Health::new(
+            gitops_core::application::HealthStatus::Progressing,
+            now.message.clone(),
+        ),
+        _ => return None,
+    };
+    (action(now) != ResourceAction::Failed).then_some(EventKind::HealthChanged { id, health })
+}
+
+/// The events of an operation as a stream: a task follows it for as long as somebody listens.
+pub(super) fn events(
+    backend: ArgoCdBackend,
+    operation: Operation,
+) -> BoxStream<'static, Result<SyncEvent>> {
+    // Events are small, and a sync has no more than a few for each of its resources.
+    let (sender, receiver) = tokio::sync::mpsc::unbounded_channel();
+    let follower = async move {
+        let closed = sender.clone();
+        let mut tell = |event| {
+            // Nobody listens any more: the task ends below.
+            let _ = sender.send(Ok(event));
+        };
+        tokio::select! {
+            () = closed.closed() => {}
+            result = to_the_end(&backend, &operation, &mut tell) => {
+                if let Err(error) = result {
+                    let _ = closed.send(Err(error));
+                }
+            }
+        }
+    };
+    let started = std::sync::Once::new();
+    let mut follower = Some(follower);
+    let mut receiver = receiver;
+    futures::stream::poll_fn(move |context| {
+        // A stream does nothing until it is asked.
+        started.call_once(|| {
+            if let Some(follower) = follower.take() {
+                tokio::spawn(follower);
+            }
+        });
+        receiver.poll_recv(context)
+    })
+    .boxed()
+}

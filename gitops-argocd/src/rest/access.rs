@@ -1,0 +1,151 @@
+//! Argo CD's API server as a door for the backend.
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use gitops_core::application::AppRef;
+use gitops_core::backend::{DeleteOptions, Selector};
+use gitops_core::{Error, Result};
+use serde_json::Value;
+
+use super::{
+    ApplicationQuery, ArgoCd, CreateOptions, ManagedResource, PatchType, Refresh, ResourceRef,
+    RollbackRequest, SyncOptionsItems, SyncRequest,
+};
+use crate::access::{Access, Rollback};
+use crate::types::{Application, Operation, lean};
+
+/// Where Argo CD runs unless it was installed elsewhere.
+const USUAL_NAMESPACE: &str = "argocd";
+
+fn query(selector: &Selector) -> ApplicationQuery {
+    let labels: Vec<String> = selector
+        .labels
+        .iter()
+        .map(|(key, value)| format!("{key}={value}"))
+        .collect();
+    let namespace = selector
+        .app
+        .as_ref()
+        .map(|app| app.namespace.clone())
+        .filter(|namespace| !namespace.is_empty())
+        .or_else(|| selector.namespace.clone().filter(|namespace| !namespace.is_empty()));
+    ApplicationQuery {
+        name: selector.app.as_ref().map(|app| app.name.clone()),
+        projects: selector.projects.clone(),
+        selector: (!labels.is_empty()).then(|| labels.join(",")),
+        namespace,
+        ..ApplicationQuery::default()
+    }
+}
+
+#[async_trait]
+impl Access for ArgoCd {
+    async fn namespace(&self) -> Result<String> {
+        let settings = self.settings().await?;
+        Ok(match settings.controller_namespace {
+            namespace if namespace.is_empty() => USUAL_NAMESPACE.to_owned(),
+            namespace => namespace,
+        })
+    }
+
+    async fn get(&self, app: &AppRef) -> Result<lean::Application> {
+        self.get_lean(app).await
+    }
+
+    async fn get_full(&self, app: &AppRef) -> Result<Application> {
+        self.get_application(app).await
+    }
+
+    async fn list(&self, selector: &Selector) -> Result<lean::ApplicationList> {
+        self.list_lean(&query(selector)).await
+    }
+
+    async fn list_full(&self, selector: &Selector) -> Result<Vec<Application>> {
+        self.list_applications(&query(selector)).await
+    }
+
+    async fn watch(
+        &self,
+        selector: &Selector,
+        after: Option<&str>,
+    ) -> Result<BoxStream<'static, Result<lean::WatchEvent>>> {
+        let mut query = query(selector);
+        query.resource_version = after.map(str::to_owned);
+        self.watch_applications(&query).await
+    }
+
+    async fn create(&self, app: &Application) -> Result<Application> {
+        self.create_application(app, CreateOptions::default()).await
+    }
+
+    async fn replace(&self, app: &Application, version: Option<&str>) -> Result<Application> {
+        if version.is_some() {
+            return Err(Error::unsupported(
+                "an update of a known version (use KubeArgoCd)",
+                "Argo CD's API server",
+            ));
+        }
+        self.update_application(app, false).await
+    }
+
+    async fn delete(&self, app: &AppRef, options: &DeleteOptions) -> Result<()> {
+        self.delete_application(app, options).await
+    }
+
+    async fn patch(&self, app: &AppRef, patch: &Value) -> Result<()> {
+        self.patch_application(app, patch, PatchType::Merge)
+            .await
+            .map(drop)
+    }
+
+    async fn start(&self, app: &AppRef, operation: &Operation) -> Result<()> {
+        let sync = operation.sync.clone().unwrap_or_default();
+        let positions = sync.revisions.as_ref().map(|revisions| {
+            (1..)
+                .zip(revisions)
+                .map(|(position, _)| position)
+                .collect()
+        });
+        let request = SyncRequest {
+            revision: sync.revision,
+            dry_run: sync.dry_run,
+            prune: sync.prune,
+            strategy: sync.sync_strategy,
+            resources: sync.resources,
+            manifests: sync.manifests,
+            infos: operation.info.clone(),
+            retry_strategy: operation.retry.clone(),
+            sync_options: sync.sync_options.map(|items| SyncOptionsItems { items }),
+            source_positions: positions,
+            revisions: sync.revisions,
+        };
+        self.sync_application(app, &request).await.map(drop)
+    }
+
+    async fn roll_back(&self, app: &AppRef, rollback: &Rollback) -> Result<bool> {
+        let request = RollbackRequest {
+            id: rollback.id,
+            dry_run: rollback.dry_run,
+            prune: rollback.prune,
+        };
+        self.rollback_application(app, &request).await?;
+        Ok(false)
+    }
+
+    async fn terminate(&self, app: &AppRef) -> Result<()> {
+        self.terminate_operation(app).await
+    }
+
+    async fn refresh(&self, app: &AppRef, refresh: Refresh) -> Result<()> {
+        self.refresh_application(app, refresh).await.map(drop)
+    }
+
+    async fn managed_resources(&self, app: &AppRef) -> Result<Option<Vec<ManagedResource>>> {
+        let all = ResourceRef::default();
+        ArgoCd::managed_resources(self, app, &all).await.map(Some)
+    }
+
+    fn has_state(&self) -> bool {
+        true
+    }
+}
