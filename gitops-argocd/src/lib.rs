@@ -2,11 +2,15 @@
 
 mod access;
 pub mod backend;
+#[cfg(feature = "kube")]
+pub mod kube;
 mod manager;
 mod operation;
 pub mod rest;
 pub mod types;
 
-pub use backend::{ArgoCdBackend, ArgoCdOptions};
-pub use manager::ArgoCDManager;
-pub use rest::ArgoCd;
+pub use self::backend::{ArgoCdBackend, ArgoCdOptions};
+#[cfg(feature = "kube")]
+pub use self::kube::KubeArgoCd;
+pub use self::manager::ArgoCDManager;
+pub use self::rest::ArgoCd;

@@ -18,7 +18,7 @@ mod cluster;
 mod config;
 mod files;
 mod model;
-//mod project;
+mod project;
 mod repository;
 mod resource;
 mod set;
@@ -60,6 +60,9 @@ struct Inner {
     throttle: Option<Throttle>,
     projects: quick_cache::sync::Cache<AppRef, String>,
     config: Config,
+    /// What keeps the way open, where it leads through Kubernetes.
+    #[cfg(feature = "kube")]
+    _forwarding: Option<crate::kube::Forwarding>,
 }
 
 impl fmt::Debug for ArgoCd {
@@ -77,6 +80,25 @@ impl ArgoCd {
     /// # Errors
     /// `InvalidInput` for a server, certificate, proxy or header that cannot be used.
     pub fn new(config: Config) -> Result<Self> {
+        Self::build(
+            config,
+            #[cfg(feature = "kube")]
+            None,
+        )
+    }
+
+    #[cfg(feature = "kube")]
+    pub(crate) fn with_forwarding(
+        config: Config,
+        forwarding: Option<crate::kube::Forwarding>,
+    ) -> Result<Self> {
+        Self::build(config, forwarding)
+    }
+
+    fn build(
+        config: Config,
+        #[cfg(feature = "kube")] forwarding: Option<crate::kube::Forwarding>,
+    ) -> Result<Self> {
         let base = config.base()?;
         let client = client(&config)?;
         Ok(Self(Arc::new(Inner {
@@ -87,6 +109,8 @@ impl ArgoCd {
             // One short text per application: enough for the largest installations that are known.
             projects: quick_cache::sync::Cache::new(50_000),
             config,
+            #[cfg(feature = "kube")]
+            _forwarding: forwarding,
         })))
     }
 

@@ -37,7 +37,7 @@ pub const SUSPENDED: &str = "gitops.rs/suspended";
 pub const IN_CLUSTER: &str = "https://kubernetes.default.svc";
 
 /// Annotations that are questions to the controllers, gone once they are answered: they are nobody's state.
-const TRANSIENT: [&str; 2] = ["argocd.argoproj.io/refresh", "argocd.argoproj.io/hydrate"];
+const TRANSIENT: [&str; 2] = [super::annotation::REFRESH, super::annotation::HYDRATE];
 
 // Options and their absence.
 

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail, ensure};
-use e2e::{ArgoCd, ArgoCdOptions, NodeKind};
+use e2e::{ArgoCd, ArgoCdOptions, Gitea, GiteaOptions, NodeKind};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
@@ -47,9 +47,13 @@ async fn as_robot(
     Ok(answer)
 }
 
-/// Lets Argo CD have a repository of the shared Gitea with these files; returns its URL.
-async fn repository(argocd: &ArgoCd, name: &str, files: &[(&str, &str)]) -> Result<String> {
-    let gitea = e2e::gitea().await?;
+/// Lets Argo CD have a repository with these files; returns its URL.
+async fn repository(
+    argocd: &ArgoCd,
+    gitea: &Gitea,
+    name: &str,
+    files: &[(&str, &str)],
+) -> Result<String> {
     let repository = gitea.repository(name).await?;
     gitea.commit(&repository, "first", files).await?;
     let credentials = json!({
@@ -133,20 +137,52 @@ fn speaker() -> String {
     .to_string()
 }
 
+fn hook(phase: &str) -> String {
+    json!({
+        "apiVersion": "batch/v1",
+        "kind": "Job",
+        "metadata": {"name": "hook", "annotations": {"argocd.argoproj.io/hook": phase}},
+        "spec": {"backoffLimit": 0, "template": {"spec": {
+            "restartPolicy": "Never",
+            "containers": [{
+                "name": "hook",
+                "image": e2e::BUSYBOX,
+                "imagePullPolicy": "Never",
+                "command": ["true"],
+            }],
+        }}},
+    })
+    .to_string()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn application_from_gitea_runs() -> Result<()> {
     let argocd = e2e::argocd().await?;
-    let url = repository(argocd, "argocd-fixture", &[("speaker.json", &speaker())]).await?;
+    let files = [
+        ("speaker.json", &*speaker()),
+        ("before.json", &*hook("PreSync")),
+    ];
+    let gitea = e2e::gitea().await?;
+    let url = repository(argocd, gitea, "argocd-fixture", &files).await?;
     let name = "fixture";
     let app = application(argocd, name, &url);
     as_robot(argocd, Method::POST, "/api/v1/applications", Some(&app)).await?;
-    healthy(argocd, name).await?;
+    let app = healthy(argocd, name).await?;
+    let results = app["status"]["operationState"]["syncResult"]["resources"]
+        .as_array()
+        .context("no results")?;
+    let job = results
+        .iter()
+        .find(|result| result["kind"] == "Job")
+        .context("the hook did not run")?;
+    assert_eq!(job["hookPhase"], "Succeeded", "{job}");
 
     let get = [
         "get",
         "pods",
         "--namespace",
         name,
+        "--selector=app=speaker",
         "--output=jsonpath={.items[*].metadata.name} {.items[*].status.phase}",
     ];
     let pods = argocd.cluster.kubectl(&get).await?;
@@ -197,10 +233,35 @@ async fn accounts_have_their_rights() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn repository_over_ssh_is_trusted() -> Result<()> {
+    let argocd = e2e::argocd().await?;
+    let gitea = e2e::gitea().await?;
+    let repository = gitea.repository("argocd-ssh").await?;
+    gitea.commit(&repository, "first", &[("a", "1")]).await?;
+    let dir = tempfile::tempdir()?;
+    let key = dir.path().join("key");
+    let mut keygen = tokio::process::Command::new(e2e::system_program("ssh-keygen")?);
+    keygen
+        .args(["-q", "-t", "ed25519", "-N", "", "-f"])
+        .arg(&key);
+    e2e::run(&mut keygen).await?;
+    let public = tokio::fs::read_to_string(key.with_extension("pub")).await?;
+    gitea.add_deploy_key(&repository, &public, true).await?;
+    let credentials = json!({
+        "repo": repository.ssh_url,
+        "sshPrivateKey": tokio::fs::read_to_string(&key).await?,
+    });
+    let path = "/api/v1/repositories";
+    as_robot(argocd, Method::POST, path, Some(&credentials)).await?;
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn application_and_set_in_a_namespace_of_a_team() -> Result<()> {
     let argocd = e2e::argocd().await?;
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: from-set}\n";
-    let url = repository(argocd, "argocd-team", &[("map.yaml", map)]).await?;
+    let gitea = e2e::gitea().await?;
+    let url = repository(argocd, gitea, "argocd-team", &[("map.yaml", map)]).await?;
     let team = argocd.cluster.namespace("team").await?;
     let project = json!({"project": {
         "metadata": {"name": team.name()},
@@ -263,11 +324,14 @@ async fn application_and_set_in_a_namespace_of_a_team() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn killed_components_come_back() -> Result<()> {
+    let forge = e2e::private_gitea(&GiteaOptions { https: true }).await?;
+    let gitea = forge.gitea();
     let mut server = e2e::private_argocd(&ArgoCdOptions {
         namespace: "gitops".to_owned(),
         node: false,
         applicationset_controller: false,
         session_duration: Some(Duration::from_secs(5)),
+        gitea: Some(gitea.clone()),
         ..ArgoCdOptions::default()
     })
     .await?;
@@ -290,10 +354,10 @@ async fn killed_components_come_back() -> Result<()> {
 
     server.kill_repo_server();
     let map = "apiVersion: v1\nkind: ConfigMap\nmetadata: {name: late}\n";
-    let created = repository(&argocd, "argocd-killed", &[("map.yaml", map)]).await;
+    let created = repository(&argocd, gitea, "argocd-killed", &[("map.yaml", map)]).await;
     assert!(created.is_err(), "a killed repository server answered");
     server.start_repo_server().await?;
-    let url = repository(&argocd, "argocd-killed", &[("map.yaml", map)]).await?;
+    let url = repository(&argocd, gitea, "argocd-killed", &[("map.yaml", map)]).await?;
 
     server.stop_controller();
     let app = application(&argocd, "late", &url);

@@ -5,8 +5,9 @@ use std::time::Duration;
 use gitops_core::{Error, ErrorKind};
 use kube::core::Status;
 
-/// Maps an error of kube's client.
-pub(super) fn from_kube(error: kube::Error) -> Error {
+/// An error of kube's client as the SDK's, for code that speaks to the API server with [`kube::Client`] itself. The message is the server's own; about a Secret it may quote the
+/// Secret.
+pub fn from_kube(error: kube::Error) -> Error {
     match error {
         kube::Error::Api(status) => from_status(&status),
         kube::Error::Auth(error) => {

@@ -1,0 +1,123 @@
+//! Argo CD through the Kubernetes API: no API server of Argo CD is needed, only its controllers ("core" mode, `argocd --core`).
+//!
+//! [`KubeArgoCd`] reads and writes the custom resources and the labelled Secrets that Argo CD keeps its settings in, and is a way for an
+//! [`ArgoCdBackend`](crate::ArgoCdBackend). Rights are those of the Kubernetes account; Argo CD's own RBAC and sync windows for syncs that somebody asks for are the
+//! API server's business, and are not asked here. (The controller holds automated syncs against sync windows, whoever made the application.)
+//!
+//! What only the API server knows is not here: desired state ([`StateReader`](gitops_core::backend::StateReader)), resource trees, rendering, and, with the default
+//! `resourceHealthSource: appTree` of Argo CD 3, the health of single resources.
+
+mod access;
+mod install;
+mod port_forward;
+mod secrets;
+
+use std::fmt;
+
+use gitops_core::application::AppRef;
+use gitops_core::{Error, Result};
+use gitops_kube::cluster::from_kube;
+use kube::core::Request;
+use kube::{Api, Client};
+
+pub use self::install::{Installation, initial_admin_password, installation};
+pub(crate) use self::port_forward::Forwarding;
+pub use self::port_forward::PortForwardOptions;
+
+use crate::types::{AppProject, Application, ApplicationSet};
+
+/// Argo CD through the Kubernetes API. Clones share the client.
+#[derive(Clone)]
+pub struct KubeArgoCd {
+    client: Client,
+    namespace: String,
+    everywhere: bool,
+}
+
+impl fmt::Debug for KubeArgoCd {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("KubeArgoCd")
+            .field("namespace", &self.namespace)
+            .field("everywhere", &self.everywhere)
+            .finish_non_exhaustive()
+    }
+}
+
+impl KubeArgoCd {
+    /// Argo CD in namespace `argocd`. Make the client with deadlines and without kube's own retry (`gitops_kube::cluster::KubeCluster::connect` does).
+    pub fn new(client: Client) -> Self {
+        Self {
+            client,
+            namespace: "argocd".to_owned(),
+            everywhere: false,
+        }
+    }
+
+    /// Argo CD in another namespace.
+    #[must_use]
+    pub fn in_namespace(mut self, namespace: impl Into<String>) -> Self {
+        self.namespace = namespace.into();
+        self
+    }
+
+    /// Lists and watches are of all namespaces, for installations with applications in any namespace. It needs the right to list applications everywhere.
+    #[must_use]
+    pub fn everywhere(mut self) -> Self {
+        self.everywhere = true;
+        self
+    }
+
+    /// Argo CD's own namespace.
+    pub fn namespace(&self) -> &str {
+        &self.namespace
+    }
+
+    /// The applications of Argo CD's namespace, for everything that `kube` can do with them.
+    pub fn applications(&self) -> Api<Application> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The application sets of Argo CD's namespace.
+    pub fn application_sets(&self) -> Api<ApplicationSet> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    /// The projects.
+    pub fn projects(&self) -> Api<AppProject> {
+        Api::namespaced(self.client.clone(), &self.namespace)
+    }
+
+    fn namespace_of<'a>(&'a self, app: &'a AppRef) -> &'a str {
+        if app.namespace.is_empty() {
+            &self.namespace
+        } else {
+            &app.namespace
+        }
+    }
+
+    /// Requests for the applications of a namespace; of all with none.
+    fn requests(&self, namespace: Option<&str>) -> Request {
+        let group = format!("{}/{}", crate::types::GROUP, crate::types::VERSION);
+        Request::new(match namespace {
+            Some(namespace) => format!("/apis/{group}/namespaces/{namespace}/applications"),
+            None => format!("/apis/{group}/applications"),
+        })
+    }
+
+    /// Sends a request and reads the answer.
+    async fn send<T: serde::de::DeserializeOwned>(
+        &self,
+        request: std::result::Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        what: impl Fn() -> String,
+    ) -> Result<T> {
+        let request = request.map_err(|error| {
+            Error::invalid("the request cannot be built")
+                .with_source(error)
+                .context(what())
+        })?;
+        self.client
+            .request(request)
+            .await
+            .map_err(|error| from_kube(error).context(what()))
+    }
+}
