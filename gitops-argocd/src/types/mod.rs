@@ -13,6 +13,8 @@ mod application;
 pub mod convert;
 mod extra;
 pub mod lean;
+#[cfg(feature = "kube")]
+mod kube;
 mod operation;
 mod options;
 mod policy;
