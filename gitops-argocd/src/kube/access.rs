@@ -2,7 +2,7 @@
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
-use futures::{StreamExt, TryStreamExt};
+use futures::StreamExt;
 use gitops_core::application::AppRef;
 use gitops_core::backend::{DeleteOptions, Propagation, Selector};
 use gitops_core::{Error, ErrorKind, Result};
@@ -239,8 +239,6 @@ impl Access for KubeArgoCd {
             }))
         };
         Ok(events
-            .into_stream()
-            .map_err(move |error| from_kube(error).context(what))
             .filter_map(move |told| {
                 let told = match told {
                     Ok(WatchEvent::Added(app)) => event("ADDED", app),
@@ -250,7 +248,7 @@ impl Access for KubeArgoCd {
                     Ok(WatchEvent::Error(status)) => {
                         Some(Err(from_kube(kube::Error::Api(status)).context(what)))
                     }
-                    Err(error) => Some(Err(error)),
+                    Err(error) => Some(Err(from_kube(error).context(what))),
                 };
                 async move { told }
             })
