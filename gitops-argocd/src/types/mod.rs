@@ -11,6 +11,8 @@
 
 mod application;
 mod extra;
+#[cfg(feature = "kube")]
+mod kube;
 mod operation;
 mod options;
 mod policy;
