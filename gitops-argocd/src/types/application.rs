@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::api_version;
-use super::extra::{DebugMeta, Extra};
+use super::extra::{DebugMeta, Extra, null_is_default};
 use super::operation::Operation;
 use super::policy::{SyncPolicy, SyncPolicyAutomated};
 use super::source::Source;
@@ -38,10 +38,10 @@ pub struct Application {
     #[serde(default = "kind")]
     pub kind: String,
     /// Name, namespace, labels …
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: ObjectMeta,
     /// What is asked for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub spec: ApplicationSpec,
     /// What became of it.
     pub status: Option<ApplicationStatus>,
@@ -213,6 +213,7 @@ pub struct ApplicationSpec {
     /// The one source.
     pub source: Option<Source>,
     /// Where to.
+    #[serde(deserialize_with = "null_is_default")]
     pub destination: Destination,
     /// The project.
     pub project: String,
@@ -348,8 +349,10 @@ pub struct Info {
 #[serde(rename_all = "camelCase", default)]
 pub struct SourceHydrator {
     /// What is rendered.
+    #[serde(deserialize_with = "null_is_default")]
     pub dry_source: DrySource,
     /// What is synced.
+    #[serde(deserialize_with = "null_is_default")]
     pub sync_source: SyncSource,
     /// What is committed to, where that is another branch.
     pub hydrate_to: Option<HydrateTo>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::application::Info;
-use super::extra::Extra;
+use super::extra::{Extra, null_is_default};
 use super::policy::{ManagedNamespaceMetadata, RetryStrategy};
 use super::source::Source;
 
@@ -157,6 +157,7 @@ pub struct SyncOperationResource {
 #[serde(rename_all = "camelCase", default)]
 pub struct OperationState {
     /// The operation.
+    #[serde(deserialize_with = "null_is_default")]
     pub operation: Operation,
     /// `Running`, `Terminating`, `Succeeded`, `Failed`, `Error`.
     pub phase: String,

@@ -13,7 +13,7 @@ use serde_with::skip_serializing_none;
 
 use super::api_version;
 use super::application::Destination;
-use super::extra::{DebugMeta, Extra};
+use super::extra::{DebugMeta, Extra, null_is_default};
 
 pub use self::role::{JwtToken, JwtTokens, ProjectRole};
 pub use self::rule::{
@@ -43,10 +43,10 @@ pub struct AppProject {
     #[serde(default = "kind")]
     pub kind: String,
     /// Name, namespace, labels …
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: ObjectMeta,
     /// What is asked for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub spec: AppProjectSpec,
     /// The tokens that were made.
     pub status: Option<AppProjectStatus>,
