@@ -5,6 +5,7 @@
 
 mod applyset;
 mod argocd;
+mod argocd_types;
 mod conformance;
 mod diff;
 mod engine;

@@ -1,5 +1,8 @@
 //! The kind `AppProject`: what applications may do, and who may use them.
 
+mod role;
+mod rule;
+
 use std::collections::BTreeMap;
 use std::fmt;
 
@@ -10,7 +13,13 @@ use serde_with::skip_serializing_none;
 
 use super::api_version;
 use super::application::Destination;
-use super::extra::{DebugMeta, Extra};
+use super::extra::{DebugMeta, Extra, null_is_default};
+
+pub use self::role::{JwtToken, JwtTokens, ProjectRole};
+pub use self::rule::{
+    DestinationServiceAccount, GroupKind, OrphanedResourceKey, OrphanedResources, SignatureKey,
+    SyncWindow,
+};
 
 /// An `AppProject` of Argo CD.
 ///
@@ -34,10 +43,10 @@ pub struct AppProject {
     #[serde(default = "kind")]
     pub kind: String,
     /// Name, namespace, labels …
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: ObjectMeta,
     /// What is asked for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub spec: AppProjectSpec,
     /// The tokens that were made.
     pub status: Option<AppProjectStatus>,
@@ -229,224 +238,6 @@ pub struct AppProjectSpec {
     pub extra: Extra,
 }
 
-/// A role.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct ProjectRole {
-    /// The name.
-    pub name: String,
-    /// A description for people.
-    pub description: Option<String>,
-    /// What it may do, as Casbin's policies (`p, proj:…`).
-    pub policies: Option<Vec<String>>,
-    /// Its tokens. Argo CD keeps them in `status` too.
-    pub jwt_tokens: Option<Vec<JwtToken>>,
-    /// The groups of single sign-on that have it.
-    pub groups: Option<Vec<String>>,
-    /// What is not known here.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-impl ProjectRole {
-    /// A role that may do nothing yet.
-    pub fn new(name: impl Into<String>) -> Self {
-        Self {
-            name: name.into(),
-            ..Self::default()
-        }
-    }
-
-    /// Adds a policy, such as `p, proj:team:role, applications, sync, team/*, allow`.
-    #[must_use]
-    pub fn policy(mut self, policy: impl Into<String>) -> Self {
-        self.policies.get_or_insert_default().push(policy.into());
-        self
-    }
-
-    /// Gives it to a group of single sign-on.
-    #[must_use]
-    pub fn group(mut self, group: impl Into<String>) -> Self {
-        self.groups.get_or_insert_default().push(group.into());
-        self
-    }
-
-    /// Sets the description.
-    #[must_use]
-    pub fn description(mut self, description: impl Into<String>) -> Self {
-        self.description = Some(description.into());
-        self
-    }
-}
-
-/// What is remembered of a token; the token itself is not.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct JwtToken {
-    /// When it was made, in seconds since 1970.
-    pub iat: i64,
-    /// When it runs out, in seconds since 1970.
-    pub exp: Option<i64>,
-    /// Its number.
-    pub id: Option<String>,
-    /// What is not known here.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// Tokens of a role.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct JwtTokens {
-    /// The tokens.
-    pub items: Option<Vec<JwtToken>>,
-    /// What is not known here.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// A kind, whatever its version.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct GroupKind {
-    /// The API group: a glob; empty for the core group.
-    pub group: String,
-    /// The kind: a glob.
-    pub kind: String,
-    /// What is not known here.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-impl GroupKind {
-    /// A kind, whatever its version.
-    pub fn new(group: impl Into<String>, kind: impl Into<String>) -> Self {
-        Self {
-            group: group.into(),
-            kind: kind.into(),
-            extra: Extra::default(),
-        }
-    }
-}
-
-/// `orphanedResources`.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct OrphanedResources {
-    /// Whether they make a condition.
-    pub warn: Option<bool>,
-    /// Those that do not count.
-    pub ignore: Option<Vec<OrphanedResourceKey>>,
-    /// What is not known here.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// One of `ignore`.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct OrphanedResourceKey {
-    /// The API group: a glob.
-    pub group: Option<String>,
-    /// The kind: a glob.
-    pub kind: Option<String>,
-    /// The name: a glob.
-    pub name: Option<String>,
-    /// What is not known here.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// One of `syncWindows`.
-#[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SyncWindow {
-    /// `allow`, or `deny`.
-    pub kind: Option<String>,
-    /// When it opens, as cron writes it.
-    pub schedule: Option<String>,
-    /// How long it is open, as Go writes it (`1h30m`).
-    pub duration: Option<String>,
-    /// The applications, by name: globs.
-    pub applications: Option<Vec<String>>,
-    /// The applications, by their destination's namespace: globs.
-    pub namespaces: Option<Vec<String>>,
-    /// The applications, by their cluster's name or URL: globs.
-    pub clusters: Option<Vec<String>>,
-    /// Syncs that a person asks for are allowed all the same.
-    pub manual_sync: Option<bool>,
-    /// The time zone of the schedule; UTC by default.
-    pub time_zone: Option<String>,
-    /// Applications, namespaces and clusters must all fit; one is enough by default.
-    pub and_operator: Option<bool>,
-    /// A description for people.
-    pub description: Option<String>,
-    /// What is not known here.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-impl SyncWindow {
-    /// Applications may be synced only in it. Says nothing yet about which applications.
-    pub fn allow(schedule: impl Into<String>, duration: impl Into<String>) -> Self {
-        Self {
-            kind: Some("allow".to_owned()),
-            schedule: Some(schedule.into()),
-            duration: Some(duration.into()),
-            ..Self::default()
-        }
-    }
-
-    /// Applications must not be synced in it. Says nothing yet about which applications.
-    pub fn deny(schedule: impl Into<String>, duration: impl Into<String>) -> Self {
-        Self {
-            kind: Some("deny".to_owned()),
-            ..Self::allow(schedule, duration)
-        }
-    }
-
-    /// Adds applications, by name.
-    #[must_use]
-    pub fn application(mut self, name: impl Into<String>) -> Self {
-        self.applications.get_or_insert_default().push(name.into());
-        self
-    }
-}
-
-/// One of `signatureKeys`.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct SignatureKey {
-    /// The key's number, in hexadecimal digits.
-    #[serde(rename = "keyID")]
-    pub key_id: String,
-    /// What is not known here.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
-/// One of `destinationServiceAccounts`.
-#[skip_serializing_none]
-#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
-#[serde(rename_all = "camelCase", default)]
-pub struct DestinationServiceAccount {
-    /// The API server's URL: a glob.
-    pub server: String,
-    /// The namespace: a glob.
-    pub namespace: Option<String>,
-    /// The service account; with its namespace and `:` before it where that is another.
-    pub default_service_account: String,
-    /// What is not known here.
-    #[serde(flatten)]
-    pub extra: Extra,
-}
-
 /// `status` of a project.
 #[skip_serializing_none]
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
@@ -500,17 +291,6 @@ impl fmt::Debug for AppProjectSpec {
                 "destination_service_accounts",
                 &self.destination_service_accounts,
             )
-            .field("extra", &self.extra)
-            .finish()
-    }
-}
-
-impl fmt::Debug for DestinationServiceAccount {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DestinationServiceAccount")
-            .field("server", &redact_url(&self.server))
-            .field("namespace", &self.namespace)
-            .field("default_service_account", &self.default_service_account)
             .field("extra", &self.extra)
             .finish()
     }
