@@ -164,7 +164,7 @@ impl Config {
 
     /// The URL below which the API is.
     pub(super) fn base(&self) -> Result<Url> {
-        let server = self.server.trim().trim_end_matches('/');
+        let server = self.server.trim();
         if server.is_empty() {
             return Err(Error::invalid("no server of Argo CD is named"));
         }
