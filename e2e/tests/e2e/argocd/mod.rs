@@ -1,3 +1,6 @@
 //! Argo CD.
 
+mod conformance;
 mod fixture;
+mod support;
+mod sync;
