@@ -23,6 +23,7 @@
 //!             .source(Source::git("https://git.example.com/team/config.git").path("guestbook/{{stage}}"))
 //!             .destination(Destination::name("{{stage}}")),
 //!     );
+//! // With feature `git`: GitSetSources::new(GitClient::new(RepositoryOptions::default())?)
 //! let applications = gitops_argocd::generate::generate(&set, &sources).await?;
 //! assert_eq!(applications[1].name(), "guestbook-prod");
 //! # Ok(())
@@ -57,6 +58,8 @@ mod budget;
 mod combine;
 mod evaluate;
 mod git;
+#[cfg(feature = "git")]
+mod git_sources;
 mod go;
 mod list;
 mod names;
@@ -80,6 +83,8 @@ use serde_json::Value;
 use self::budget::check_count;
 pub use self::budget::{MAX_BYTES, MAX_FILE_BYTES, MAX_PARAMETER_SETS};
 use self::evaluate::Evaluation;
+#[cfg(feature = "git")]
+pub use self::git_sources::GitSetSources;
 pub use self::pathspec::Pathspec;
 use self::place::Place;
 pub use self::refusal::{Refusal, RefusalReason, refusals};

@@ -5,6 +5,7 @@ mod any;
 mod bounds;
 mod common;
 mod errors;
+mod git;
 mod pathspec;
 
 use std::collections::BTreeMap;
