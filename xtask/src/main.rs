@@ -2,6 +2,7 @@
 
 mod bench;
 mod cargo;
+mod crd_coverage;
 mod e2e_tests;
 mod features;
 mod testenv;
@@ -29,6 +30,8 @@ enum Chore {
     Bench(bench::Arguments),
     /// Check that every feature of every crate compiles alone.
     Features(features::Arguments),
+    /// Check that the types of Argo CD's resources have every property of its custom resource definitions.
+    CrdCoverage(crd_coverage::Arguments),
 }
 
 fn main() -> ExitCode {
@@ -37,6 +40,7 @@ fn main() -> ExitCode {
         Chore::E2e(arguments) => e2e_tests::run(&arguments),
         Chore::Bench(arguments) => bench::run(&arguments),
         Chore::Features(arguments) => features::run(&arguments),
+        Chore::CrdCoverage(arguments) => crd_coverage::run(&arguments),
     };
     match result {
         Ok(()) => ExitCode::SUCCESS,

@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod applyset;
+mod argocd_types;
 mod conformance;
 mod diff;
 mod engine;

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::api_version;
-use super::extra::Extra;
+use super::extra::{DebugMeta, Extra, null_is_default};
 use super::operation::Operation;
 use super::policy::{SyncPolicy, SyncPolicyAutomated};
 use super::source::Source;
@@ -28,7 +28,7 @@ use super::status::ApplicationStatus;
 /// assert_eq!(app.spec.source.as_ref().and_then(|s| s.path.as_deref()), Some("guestbook"));
 /// ```
 #[skip_serializing_none]
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
 pub struct Application {
     /// `argoproj.io/v1alpha1`.
@@ -38,10 +38,10 @@ pub struct Application {
     #[serde(default = "kind")]
     pub kind: String,
     /// Name, namespace, labels …
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: ObjectMeta,
     /// What is asked for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub spec: ApplicationSpec,
     /// What became of it.
     pub status: Option<ApplicationStatus>,
@@ -183,6 +183,18 @@ impl Application {
     }
 }
 
+impl fmt::Debug for Application {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Application")
+            .field("metadata", &DebugMeta(&self.metadata))
+            .field("spec", &self.spec)
+            .field("status", &self.status)
+            .field("operation", &self.operation)
+            .field("extra", &self.extra)
+            .finish_non_exhaustive()
+    }
+}
+
 /// A list of applications.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
@@ -201,9 +213,9 @@ pub struct ApplicationSpec {
     /// The one source.
     pub source: Option<Source>,
     /// Where to.
+    #[serde(deserialize_with = "null_is_default")]
     pub destination: Destination,
     /// The project.
-    #[serde(skip_serializing_if = "String::is_empty")]
     pub project: String,
     /// When and how.
     pub sync_policy: Option<SyncPolicy>,
@@ -337,8 +349,10 @@ pub struct Info {
 #[serde(rename_all = "camelCase", default)]
 pub struct SourceHydrator {
     /// What is rendered.
+    #[serde(deserialize_with = "null_is_default")]
     pub dry_source: DrySource,
     /// What is synced.
+    #[serde(deserialize_with = "null_is_default")]
     pub sync_source: SyncSource,
     /// What is committed to, where that is another branch.
     pub hydrate_to: Option<HydrateTo>,
@@ -396,4 +410,41 @@ pub struct HydrateTo {
     /// What is not known here.
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_empty_project_stays() {
+        // Go writes it in the templates of generators, and the definition requires it.
+        let document = json!({"destination": {}, "project": ""});
+        let spec: ApplicationSpec = serde_json::from_value(document.clone()).unwrap();
+        assert_eq!(serde_json::to_value(spec).unwrap(), document);
+    }
+
+    #[test]
+    fn debug_prints_nothing_that_may_be_secret() {
+        let document = json!({
+            "metadata": {"annotations": {"kubectl.kubernetes.io/last-applied-configuration": "hush"}},
+            "spec": {
+                "destination": {"server": "https://user:hush@api"},
+                "source": {
+                    "repoURL": "https://user:hush@git",
+                    "helm": {"values": "hush", "valuesObject": {"a": "hush"}, "parameters": [{"name": "a", "value": "hush"}], "valueFiles": ["https://user:hush@git"]},
+                    "kustomize": {"patches": [{"patch": "hush"}]},
+                    "directory": {"jsonnet": {"extVars": [{"name": "a", "value": "hush"}]}},
+                    "plugin": {"env": [{"name": "a", "value": "hush"}], "parameters": [{"name": "a", "string": "hush"}]},
+                },
+                "newer": "hush",
+            },
+            "operation": {"sync": {"manifests": ["hush"]}},
+            "status": {"operationState": {"operation": {"sync": {"manifests": ["hush"]}}, "phase": "Running"}},
+        });
+        let app: Application = serde_json::from_value(document).unwrap();
+        assert!(!format!("{app:?}").contains("hush"), "{app:?}");
+    }
 }

@@ -78,7 +78,7 @@ impl fmt::Debug for DebugMeta<'_> {
     }
 }
 
-/// `null` is read as what is not there: Go writes it for empty lists.
+/// `null` is read as what is not there, as Go reads it; it writes it for empty lists.
 pub(crate) fn null_is_default<'de, D, T>(deserializer: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,

@@ -3,6 +3,7 @@
 //! | kind | type |
 //! | --- | --- |
 //! | `Application` | [`Application`] |
+//! | `AppProject` | [`AppProject`] |
 //! | `ApplicationSet` | [`ApplicationSet`] |
 //!
 //! What a newer server sends and these types do not know is kept in `extra` and written back. Optional fields are `Option`s, as in `k8s-openapi`: what was not
@@ -10,8 +11,12 @@
 
 mod application;
 mod extra;
+#[cfg(feature = "kube")]
+mod kube;
 mod operation;
+mod options;
 mod policy;
+mod project;
 pub mod set;
 mod source;
 mod status;
@@ -25,8 +30,17 @@ pub use self::operation::{
     Operation, OperationInitiator, OperationState, ResourceResult, SyncOperation,
     SyncOperationResource, SyncOperationResult, SyncStrategy, SyncStrategyApply, SyncStrategyHook,
 };
+pub use self::options::{
+    CompareOption, DeletionApproval, HookDeletePolicy, HookType, Removal, ResourceAnnotations,
+    SyncOption, annotation, finalizer,
+};
 pub use self::policy::{
     Backoff, ManagedNamespaceMetadata, RetryStrategy, SyncPolicy, SyncPolicyAutomated,
+};
+pub use self::project::{
+    AppProject, AppProjectList, AppProjectSpec, AppProjectStatus, DestinationServiceAccount,
+    GroupKind, JwtToken, JwtTokens, OrphanedResourceKey, OrphanedResources, ProjectRole,
+    SignatureKey, SyncWindow,
 };
 pub use self::set::ApplicationSet;
 pub use self::source::{

@@ -1,11 +1,13 @@
 //! Operations: asked for, running, ended.
 
+use std::fmt;
+
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::application::Info;
-use super::extra::Extra;
+use super::extra::{Extra, null_is_default};
 use super::policy::{ManagedNamespaceMetadata, RetryStrategy};
 use super::source::Source;
 
@@ -43,7 +45,7 @@ pub struct OperationInitiator {
 
 /// `operation.sync`.
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SyncOperation {
     /// The revision to sync to.
@@ -71,6 +73,26 @@ pub struct SyncOperation {
     /// What is not known here.
     #[serde(flatten)]
     pub extra: Extra,
+}
+
+impl fmt::Debug for SyncOperation {
+    /// Manifests may be secrets: only how many there are is printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncOperation")
+            .field("revision", &self.revision)
+            .field("prune", &self.prune)
+            .field("dry_run", &self.dry_run)
+            .field("sync_strategy", &self.sync_strategy)
+            .field("resources", &self.resources)
+            .field("source", &self.source)
+            .field("manifests", &self.manifests.as_ref().map(Vec::len))
+            .field("sync_options", &self.sync_options)
+            .field("sources", &self.sources)
+            .field("revisions", &self.revisions)
+            .field("auto_heal_attempts_count", &self.auto_heal_attempts_count)
+            .field("extra", &self.extra)
+            .finish()
+    }
 }
 
 /// `syncStrategy`.
@@ -135,6 +157,7 @@ pub struct SyncOperationResource {
 #[serde(rename_all = "camelCase", default)]
 pub struct OperationState {
     /// The operation.
+    #[serde(deserialize_with = "null_is_default")]
     pub operation: Operation,
     /// `Running`, `Terminating`, `Succeeded`, `Failed`, `Error`.
     pub phase: String,

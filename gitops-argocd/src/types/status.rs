@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::application::{Destination, ResourceIgnoreDifferences, SourceHydrator};
-use super::extra::Extra;
+use super::extra::{Extra, null_is_default};
 use super::operation::{OperationInitiator, OperationState};
 use super::source::Source;
 
@@ -73,6 +73,7 @@ pub struct ComparedTo {
     /// The source.
     pub source: Option<Source>,
     /// The destination.
+    #[serde(deserialize_with = "null_is_default")]
     pub destination: Destination,
     /// The sources.
     pub sources: Option<Vec<Source>>,

@@ -282,6 +282,7 @@ pub struct MergeGenerator {
 #[serde(rename_all = "camelCase", default)]
 pub struct PluginGenerator {
     /// Where the service is.
+    #[serde(deserialize_with = "null_is_default")]
     pub config_map_ref: PluginConfigMapRef,
     /// What is sent to it.
     pub input: Option<PluginInput>,

@@ -69,10 +69,10 @@ pub struct ApplicationSet {
     #[serde(default = "kind")]
     pub kind: String,
     /// Name, namespace, labels …
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub metadata: ObjectMeta,
     /// What is asked for.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "null_is_default")]
     pub spec: ApplicationSetSpec,
     /// What became of it.
     pub status: Option<ApplicationSetStatus>,
@@ -224,6 +224,7 @@ pub struct ApplicationSetSpec {
     #[serde(deserialize_with = "null_is_default")]
     pub generators: Vec<Generator>,
     /// The application that the parameters are filled into.
+    #[serde(deserialize_with = "null_is_default")]
     pub template: SetTemplate,
     /// What may be done to the applications.
     pub sync_policy: Option<SetSyncPolicy>,
@@ -360,9 +361,15 @@ mod tests {
         }))
         .unwrap();
         assert_eq!(set.spec.generators.len(), 2);
-        assert!(
-            serde_json::from_value::<ApplicationSet>(json!({"spec": {"generators": null}})).is_ok()
-        );
+        for nothing in [
+            json!({"metadata": null, "spec": null}),
+            json!({"spec": {"generators": null, "template": null}}),
+            json!({"spec": {"template": {"metadata": null, "spec": null}}}),
+            json!({"spec": {"template": {"spec": {"destination": null}}}}),
+        ] {
+            let set: ApplicationSet = serde_json::from_value(nothing).unwrap();
+            assert_eq!(set, ApplicationSet::default());
+        }
     }
 
     #[test]

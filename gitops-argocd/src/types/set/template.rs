@@ -7,15 +7,17 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::super::application::{Application, ApplicationSpec};
-use super::super::extra::{Extra, Hidden};
+use super::super::extra::{Extra, Hidden, null_is_default};
 
 /// `template`: the application that parameters are filled into. [`From<Application>`](Application) makes it with an application's builder.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SetTemplate {
     /// Name, labels …
+    #[serde(deserialize_with = "null_is_default")]
     pub metadata: SetTemplateMeta,
     /// The application's `spec`.
+    #[serde(deserialize_with = "null_is_default")]
     pub spec: ApplicationSpec,
     /// What is not known here.
     #[serde(flatten)]
