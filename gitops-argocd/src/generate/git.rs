@@ -60,13 +60,11 @@ impl Reader<'_> {
         paths.dedup();
         let (mut includes, mut excludes) = (Vec::new(), Vec::new());
         for (index, directory) in wanted.iter().enumerate() {
-            // Argo CD logs an error for a pattern it cannot read, and goes on as if it matched nothing.
-            match PathMatch::new(&directory.path) {
-                Ok(pattern) if directory.exclude == Some(true) => excludes.push(pattern),
-                Ok(pattern) => includes.push(pattern),
-                Err(error) => {
-                    tracing::warn!(index, %error, "a pattern for directories matches nothing");
-                }
+            match PathMatch::new(&directory.path)? {
+                Some(pattern) if directory.exclude == Some(true) => excludes.push(pattern),
+                Some(pattern) => includes.push(pattern),
+                // Argo CD logs an error, and goes on as if it matched nothing.
+                None => tracing::warn!(index, "a pattern for directories cannot be read"),
             }
         }
         let any = |patterns: &[PathMatch], path: &str| patterns.iter().any(|it| it.matches(path));

@@ -6,7 +6,7 @@
 use gitops_core::{Error, Result};
 use regex::Regex;
 
-/// Longer patterns are refused.
+/// Longer patterns are refused, in bytes.
 pub(super) const MAX_PATTERN: usize = 4096;
 
 /// A pattern of Go 1.25's `path.Match`: `*` and `?` match no slash, `**` is `*`, and a class (`[a-c]`, `[^a]`) may match one. All of the path must match.
@@ -14,18 +14,17 @@ pub(super) const MAX_PATTERN: usize = 4096;
 pub(super) struct PathMatch(Regex);
 
 impl PathMatch {
-    /// Reads a pattern.
-    pub(super) fn new(pattern: &str) -> Result<Self> {
+    /// Reads a pattern; `None` for one that Go calls `ErrBadPattern`.
+    pub(super) fn new(pattern: &str) -> Result<Option<Self>> {
+        let too_long = || Error::invalid("a pattern for directories is too long");
         if pattern.len() > MAX_PATTERN {
-            return Err(Error::invalid(format!(
-                "the pattern is longer than {MAX_PATTERN} bytes"
-            )));
+            return Err(too_long());
         }
-        let expression = translate(pattern)
-            .ok_or_else(|| Error::invalid(format!("{pattern:?} is not a pattern")))?;
-        Regex::new(&expression).map(Self).map_err(|error| {
-            Error::invalid(format!("{pattern:?} is too long a pattern")).with_source(error)
-        })
+        let Some(expression) = translate(pattern) else {
+            return Ok(None);
+        };
+        let regex = Regex::new(&expression).map_err(|error| too_long().with_source(error))?;
+        Ok(Some(Self(regex)))
     }
 
     pub(super) fn matches(&self, path: &str) -> bool {
@@ -181,7 +180,7 @@ mod tests {
             ("*", "a\nb", true),
             ("a\nb", "a\nb", true),
         ] {
-            let pattern = PathMatch::new(pattern).unwrap();
+            let pattern = PathMatch::new(pattern).unwrap().unwrap();
             assert_eq!(pattern.matches(path), expected, "{pattern:?} {path:?}");
         }
     }
@@ -192,14 +191,14 @@ mod tests {
             "[", "[^", "[]", "[]a]", "[a", "[a-", "[a-]", "[-x]", "[x-]", "[a-b-c]", "a[", r"a\",
             r"[\", r"[a\", "[-]", "[^]a]", "*[",
         ] {
-            assert!(PathMatch::new(pattern).is_err(), "{pattern:?}");
+            assert!(PathMatch::new(pattern).unwrap().is_none(), "{pattern:?}");
         }
         assert!(PathMatch::new(&"a".repeat(5000)).is_err());
     }
 
     #[test]
     fn long_patterns_do_not_take_long() {
-        let pattern = PathMatch::new(&"*a".repeat(100)).unwrap();
+        let pattern = PathMatch::new(&"*a".repeat(100)).unwrap().unwrap();
         assert!(!pattern.matches(&"a".repeat(99)));
         assert!(pattern.matches(&"a".repeat(2000)));
     }
