@@ -87,7 +87,8 @@ pub use client::GitClient;
 pub use range::SemverRange;
 pub use repository::{
     Change, ChangeKind, CommitInfo, CommitOptions, CommitOutcome, Edits, FetchOutcome, Fetched,
-    LfsPolicy, LinkPolicy, Person, RefChange, Repository, RepositoryOptions, Snapshot, TreeOptions,
+    LfsPolicy, LinkPolicy, ListedKind, Person, RefChange, Repository, RepositoryOptions, Snapshot,
+    TreeOptions,
 };
 pub use revision::{Found, Revision};
 #[cfg(feature = "libgit2-network")]

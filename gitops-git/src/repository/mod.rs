@@ -3,6 +3,7 @@
 mod edit;
 mod fetch;
 mod history;
+mod list;
 mod lock;
 mod push;
 mod store;
@@ -20,6 +21,7 @@ use tempfile::TempDir;
 pub use edit::{Edits, Snapshot};
 pub use fetch::{FetchOutcome, Fetched, RefChange};
 pub use history::{Change, ChangeKind, CommitInfo, Person};
+pub use list::ListedKind;
 pub use push::{CommitOptions, CommitOutcome};
 pub use tree::{LfsPolicy, LinkPolicy, TreeOptions};
 

@@ -59,10 +59,10 @@ impl Default for TreeOptions {
     }
 }
 
-const MODE_TREE: i32 = 0o040_000;
-const MODE_LINK: i32 = 0o120_000;
-const MODE_SUBMODULE: i32 = 0o160_000;
-const MAX_DEPTH: usize = 128;
+pub(super) const MODE_TREE: i32 = 0o040_000;
+pub(super) const MODE_LINK: i32 = 0o120_000;
+pub(super) const MODE_SUBMODULE: i32 = 0o160_000;
+pub(super) const MAX_DEPTH: usize = 128;
 const LFS_SIGN: &[u8] = b"version https://git-lfs.github.com/spec/";
 
 impl Repository {
@@ -215,17 +215,7 @@ impl Reader<'_> {
             .find_tree(oid)
             .map_err(store::failed(format!("read {place:?}")))?;
         for entry in &tree {
-            let name = std::str::from_utf8(entry.name_bytes())
-                .map_err(|_| Error::invalid(format!("{place:?} holds a name that is not UTF-8")))?;
-            check_path(name)
-                .and_then(|()| {
-                    if name.contains('/') {
-                        Err(Error::invalid(format!("name {name:?} holds a slash")))
-                    } else {
-                        Ok(())
-                    }
-                })
-                .map_err(|error| error.context(format!("tree {place:?}")))?;
+            let name = entry_name(&entry, place)?;
             let (key, place) = (join(key, name), join(place, name));
             self.entry(entry.id(), entry.filemode(), &key, &place, depth)?;
         }
@@ -355,6 +345,22 @@ impl Reader<'_> {
         }
         Ok(data.to_vec())
     }
+}
+
+/// The name of an entry of the tree at `place`, if it is one that cannot do harm.
+pub(super) fn entry_name<'a>(entry: &'a git2::TreeEntry<'_>, place: &str) -> Result<&'a str> {
+    let name = std::str::from_utf8(entry.name_bytes())
+        .map_err(|_| Error::invalid(format!("{place:?} holds a name that is not UTF-8")))?;
+    check_path(name)
+        .and_then(|()| {
+            if name.contains('/') {
+                Err(Error::invalid(format!("name {name:?} holds a slash")))
+            } else {
+                Ok(())
+            }
+        })
+        .map_err(|error| error.context(format!("tree {place:?}")))?;
+    Ok(name)
 }
 
 pub(super) fn join(base: &str, name: &str) -> String {
