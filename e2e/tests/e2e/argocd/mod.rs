@@ -1,5 +1,6 @@
 //! Argo CD.
 
+mod away;
 mod conformance;
 mod fixture;
 mod support;
