@@ -1,17 +1,17 @@
 //! The cache of statuses: ages, single flight, and what a change overtakes.
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::join_all;
 use gitops_core::application::{
     AppRef, ApplicationStatus, Health, HealthStatus, ResourceStatus, SyncStatus,
 };
-use gitops_core::cache::{CacheOptions, StatusCache};
+use gitops_core::cache::{CacheOptions, SharedRead, SharedStatuses, StatusCache, WriteToken};
 use gitops_core::manifest::ObjectId;
-use gitops_core::{Error, ErrorKind};
+use gitops_core::{Error, ErrorKind, Result};
 use tokio::sync::Semaphore;
 use tokio::time::{advance, sleep};
 
@@ -296,4 +296,58 @@ async fn forgetting_everything_forgets_what_is_being_read() {
     assert!(cache.get(&AppRef::new("b")).await.is_none());
     cache.insert(&app, numbered(8)).await;
     assert_eq!(cache.get(&app).await.unwrap().revisions, ["8"]);
+}
+
+/// A shared store whose writes take their time.
+#[derive(Default)]
+struct Slow(Mutex<Option<ApplicationStatus>>);
+
+#[async_trait::async_trait]
+impl SharedStatuses for Slow {
+    async fn read(&self, _: &AppRef) -> Result<SharedRead> {
+        Ok(match &*self.0.lock().unwrap() {
+            Some(status) => SharedRead::Found {
+                status: Box::new(status.clone()),
+                age: Duration::ZERO,
+            },
+            None => SharedRead::Missing(WriteToken("t".into())),
+        })
+    }
+    async fn write(
+        &self,
+        _: &AppRef,
+        status: &ApplicationStatus,
+        _: Option<&WriteToken>,
+        _: Duration,
+    ) -> Result<()> {
+        sleep(Duration::from_secs(1)).await;
+        *self.0.lock().unwrap() = Some(status.clone());
+        Ok(())
+    }
+    async fn forget(&self, _: &AppRef) -> Result<()> {
+        *self.0.lock().unwrap() = None;
+        Ok(())
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_changes_while_a_status_is_shared_is_not_hidden_by_it() {
+    for all in [false, true] {
+        let store = Arc::new(Slow::default());
+        let cache = StatusCache::shared(CacheOptions::default(), store.clone());
+        let app = AppRef::new("a");
+        let inserting = {
+            let (cache, app) = (cache.clone(), app.clone());
+            tokio::spawn(async move { cache.insert(&app, numbered(1)).await })
+        };
+        sleep(Duration::from_millis(500)).await;
+        assert_eq!(cache.get(&app).await.unwrap().revisions, ["1"]);
+        if all {
+            cache.invalidate_all();
+        } else {
+            cache.invalidate(&app).await;
+        }
+        inserting.await.unwrap();
+        assert!(cache.get(&app).await.is_none(), "{all}");
+    }
 }

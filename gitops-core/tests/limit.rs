@@ -353,3 +353,61 @@ async fn a_full_cluster_does_not_hold_up_the_others() {
     assert_eq!((last(true), last(false)), (Some(2), Some(6)));
     assert_eq!(Fake::count(&fake.most), 10);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_is_held_however_long_the_operation_runs() {
+    let fake = Fake::lasting(Duration::from_secs(2 * 3600));
+    let backend = LimitedBackend::new(fake.clone(), limiter(1));
+    let options = SyncOptions::default();
+    backend.sync(&"a".into(), &options).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(2 * 3600 - 1)).await;
+    assert_eq!(backend.limiter().running(), 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(backend.limiter().running(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_permit_goes_back_when_the_end_cannot_be_learnt_for_an_hour() {
+    let fake = Fake::lasting(Duration::from_secs(24 * 3600));
+    let away = (0..10_000).map(|_| Error::unavailable("away"));
+    fake.wait_faults.lock().unwrap().extend(away);
+    let backend = LimitedBackend::new(fake.clone(), limiter(1));
+    let options = SyncOptions::default();
+    backend.sync(&"a".into(), &options).await.unwrap();
+    tokio::time::sleep(Duration::from_secs(3599)).await;
+    assert_eq!(backend.limiter().running(), 1);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(backend.limiter().running(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn ten_thousand_operations_wait_half_are_cancelled_and_each_permit_is_counted() {
+    let fake = Fake::lasting(Duration::from_secs(1));
+    let backend = LimitedBackend::new(fake.clone(), limiter(8));
+    let tasks: Vec<_> = apps(10_000)
+        .into_iter()
+        .map(|app| {
+            let backend = backend.clone();
+            tokio::spawn(async move { backend.sync(&app, &SyncOptions::default()).await })
+        })
+        .collect();
+    let counts = || {
+        let limiter = backend.limiter();
+        (limiter.running(), limiter.queued())
+    };
+    tokio::time::sleep(Duration::from_millis(500)).await;
+    assert_eq!(counts(), (8, 9_992));
+    // Four of them have started already: what runs goes on.
+    tasks.iter().step_by(2).for_each(|task| task.abort());
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    assert_eq!(counts(), (8, 4_996));
+    let mut cancelled = 0;
+    for task in tasks {
+        cancelled += usize::from(task.await.is_err());
+    }
+    assert_eq!(cancelled, 4_996);
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(counts(), (0, 0));
+    assert_eq!(Fake::count(&fake.started), 5_004);
+    assert_eq!(Fake::count(&fake.most), 8);
+}

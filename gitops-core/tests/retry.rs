@@ -269,3 +269,27 @@ async fn changes_whose_answers_are_lost_are_no_failures() {
     let error = store.delete(&app.app_ref(), &delete).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
 }
+
+#[tokio::test(start_paused = true)]
+async fn an_operation_that_was_over_before_is_not_taken_for_the_one_whose_start_was_lost() {
+    let fake = Fake::default();
+    let backend = RetryingBackend::new(fake.clone(), options());
+    let app = AppRef::new("a");
+    let lose = || {
+        let mut faults = fake.sync_faults.lock().unwrap();
+        faults.push_back(Fault::Refused(away()));
+    };
+    let run = async || {
+        let outcome = backend.sync_and_wait(&app, &by("ann")).await;
+        outcome.unwrap().operation.id
+    };
+    assert_eq!(run().await, "operation-0");
+    lose();
+    assert_eq!(run().await, "operation-1");
+    // Somebody else's, by the same name, that was read in the status.
+    fake.sync(&app, &by("ann")).await.unwrap();
+    tokio::time::sleep(Duration::from_millis(1)).await;
+    backend.status(&app).await.unwrap();
+    lose();
+    assert_eq!(run().await, "operation-3");
+}

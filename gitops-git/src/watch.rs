@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use futures::stream::{self, BoxStream};
 use futures::{Stream, StreamExt as _};
-use gitops_core::application::SourceKind;
+use gitops_core::application::{Source, SourceKind};
 use gitops_core::source::{RevisionEvent, same_repository};
 use gitops_core::{Error, Result};
 use tokio::sync::{Notify, mpsc, watch};
@@ -176,22 +176,33 @@ impl GitWatcher {
     /// Looks now at the watched repositories that `event` is about; whether there are any.
     pub fn poke_for(&self, event: &RevisionEvent) -> bool {
         let groups = lock(&self.shared.groups);
-        let about = |group: &&Group| {
-            let watched = &group.url;
-            event.kind == SourceKind::Git
-                && !group.task.is_finished()
-                && (event.urls.iter()).any(|url| same_repository(url, watched))
-        };
-        let concerned: Vec<&Group> = groups.values().filter(about).collect();
+        let concerned: Vec<&Group> = groups
+            .values()
+            .filter(|group| group.is_about(event))
+            .collect();
         concerned.iter().for_each(|group| group.state.poke());
         !concerned.is_empty()
     }
 
+    /// Whether somebody watches what `event` is about, so that a look tells of it.
+    fn will_tell(&self, event: &RevisionEvent) -> bool {
+        let groups = lock(&self.shared.groups);
+        groups
+            .values()
+            .filter(|group| group.is_about(event))
+            .any(|group| {
+                let subscribers = lock(&group.state.subscribers);
+                subscribers.iter().any(|subscriber| {
+                    !subscriber.items.is_closed() && subscriber.may_mean(&group.url, event)
+                })
+            })
+    }
+
     /// One stream of what is `watched` with this watcher and of what `webhooks` tell.
     ///
-    /// A webhook about a watched repository is not passed on: the repository itself is looked at, at once, and what is new there is told. So a webhook brings news within
+    /// A webhook about what is watched is not passed on: the repository itself is looked at, at once, and what is new there is told. So a webhook brings news within
     /// the time of one look instead of an interval, a forged one brings none, and a lost one is made up for at the next interval. Webhooks about what is not
-    /// watched, such as registries, are passed on as they are. Errors of the watcher, which it has logged, are left out.
+    /// watched, such as registries, and other branches and tags of a repository that is, are passed on as they are. Errors of the watcher, which it has logged, are left out.
     pub fn with_webhooks(
         &self,
         watched: impl Stream<Item = Result<NewRevision>> + Send + 'static,
@@ -200,7 +211,8 @@ impl GitWatcher {
         let watcher = self.clone();
         let watched = watched.filter_map(async |item| item.ok().map(RevisionEvent::from));
         let webhooks = webhooks.filter_map(move |event| {
-            let passed = (!watcher.poke_for(&event)).then_some(event);
+            watcher.poke_for(&event);
+            let passed = (!watcher.will_tell(&event)).then_some(event);
             async { passed }
         });
         stream::select(watched.boxed(), webhooks.boxed()).boxed()
@@ -237,8 +249,29 @@ impl GitWatcher {
     }
 }
 
+impl Group {
+    fn is_about(&self, event: &RevisionEvent) -> bool {
+        event.kind == SourceKind::Git
+            && !self.task.is_finished()
+            && (event.urls.iter()).any(|url| same_repository(url, &self.url))
+    }
+}
+
+impl Subscriber {
+    /// Whether `event` may be about what is watched, by the rule that applications go by.
+    fn may_mean(&self, url: &str, event: &RevisionEvent) -> bool {
+        let mut source = Source::git(url);
+        source.target_revision = Some(match &self.revision {
+            // However the range is written, it may mean any tag.
+            Revision::Semver(_) => "*".into(),
+            revision => revision.to_string(),
+        });
+        event.concerns_source(&source)
+    }
+}
+
 impl State {
-    /// Ends when nobody listens. May swallow a wake-up; whoever waits here looks at everything afterwards.
+    /// Ends when nobody listens. May swallow a wake-up: afterwards the subscribers are gone through, and `poked` still says what was asked for.
     async fn deserted(&self) {
         loop {
             self.wake.notified().await;
@@ -339,7 +372,11 @@ async fn look(shared: Arc<Shared>, repository: Repository, state: Arc<State>) {
             // Dropping the last stream also stops a look under way.
             let listed = tokio::select! {
                 listed = repository.list_refs() => listed,
-                () = state.deserted() => continue,
+                () = state.deserted() => {
+                    // It is still to be done, for whoever comes before the group has gone.
+                    state.poked.store(true, Ordering::SeqCst);
+                    continue;
+                }
             };
             let retry_after = match &listed {
                 Ok(_) => {
@@ -371,6 +408,10 @@ async fn look(shared: Arc<Shared>, repository: Repository, state: Arc<State>) {
 }
 
 async fn wait(state: &State, paused: &mut watch::Receiver<bool>, due: Instant) {
+    // Asked for while a look was under way, which may have swallowed the wake-up.
+    if state.poked.load(Ordering::SeqCst) {
+        return;
+    }
     tokio::select! {
         () = tokio::time::sleep_until(due) => {}
         () = state.wake.notified() => {}

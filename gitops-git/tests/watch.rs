@@ -14,10 +14,12 @@ use async_trait::async_trait;
 use common::Origin;
 use futures::StreamExt as _;
 use gitops_core::Result;
+use gitops_core::source::RevisionEvent;
 use gitops_git::{
     FetchRequest, GitCli, GitWatcher, Remote, RemoteRefs, Repository, RepositoryOptions, Revision,
     Transport, WatchOptions,
 };
+use tokio::sync::Semaphore;
 
 #[derive(Debug, Default)]
 struct Counting {
@@ -218,4 +220,126 @@ async fn dropping_the_last_stream_stops_a_look_under_way() {
         .await
         .expect("the client hangs up");
     assert_eq!(watcher.repositories(), 0);
+}
+
+/// Lists references when it is let.
+#[derive(Debug)]
+struct Gated {
+    counting: Counting,
+    gate: Arc<Semaphore>,
+}
+
+#[async_trait]
+impl Transport for Gated {
+    async fn list_refs(&self, remote: &Remote) -> Result<RemoteRefs> {
+        let listed = self.counting.list_refs(remote).await;
+        self.gate.acquire().await.unwrap().forget();
+        listed
+    }
+
+    async fn fetch(&self, git_dir: &Path, remote: &Remote, request: &FetchRequest) -> Result<()> {
+        self.counting.fetch(git_dir, remote, request).await
+    }
+
+    async fn push(
+        &self,
+        git_dir: &Path,
+        remote: &Remote,
+        commit: &str,
+        reference: &str,
+    ) -> Result<()> {
+        self.counting.push(git_dir, remote, commit, reference).await
+    }
+}
+
+#[tokio::test]
+async fn what_is_pushed_during_a_look_is_looked_for_afterwards() {
+    let origin = Origin::with(&[("a", "1")]);
+    let (lists, gate) = (Arc::new(AtomicUsize::new(0)), Arc::new(Semaphore::new(0)));
+    let options = RepositoryOptions::default().transport(Gated {
+        counting: Counting {
+            lists: Arc::clone(&lists),
+            ..Counting::default()
+        },
+        gate: Arc::clone(&gate),
+    });
+    let repository = Repository::open(&origin.url(), options).await.unwrap();
+    let watcher = watcher(LONG);
+    let mut stream = watcher.watch(&repository, Revision::Head);
+    let looks = async |count| {
+        while lists.load(Ordering::SeqCst) < count {
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+        // Until the references were read.
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    };
+    let first = tokio::select! {
+        first = next(&mut stream) => first,
+        () = async { looks(1).await; gate.add_permits(1); std::future::pending().await } => unreachable!(),
+    };
+    first.unwrap();
+    watcher.poke(&repository);
+    looks(2).await;
+    let second = origin.commit("main", &[("a", "2")]);
+    watcher.poke(&repository);
+    // Whoever watches for the end of listening takes the wake-up.
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    gate.add_permits(10);
+    assert_eq!(next(&mut stream).await.unwrap().commit, second);
+    tokio::time::sleep(Duration::from_millis(50)).await;
+    assert_eq!(lists.load(Ordering::SeqCst), 3, "and no more than once");
+}
+
+#[tokio::test]
+async fn webhooks_about_what_is_not_watched_are_passed_on() {
+    let origin = Origin::with(&[("a", "1")]);
+    let lists = Arc::new(AtomicUsize::new(0));
+    let options = RepositoryOptions::default().transport(Counting {
+        lists: Arc::clone(&lists),
+        ..Counting::default()
+    });
+    let repository = Repository::open(&origin.url(), options).await.unwrap();
+    let watcher = watcher(LONG);
+    let main = watcher.watch(&repository, Revision::parse("main").unwrap());
+    let tags = watcher.watch(&repository, Revision::semver("1.2").unwrap());
+    let (tell, hooks) = futures::channel::mpsc::unbounded();
+    let watched = futures::stream::select(main, tags);
+    let mut events = watcher.with_webhooks(watched, hooks);
+    let told = next(&mut events).await;
+    assert_eq!(told.teller, "watch");
+    let event = |url: String, reference: Option<&str>| RevisionEvent {
+        urls: vec![url],
+        reference: reference.map(Into::into),
+        teller: "test".into(),
+        ..RevisionEvent::default()
+    };
+    let second = origin.commit("main", &[("a", "2")]);
+    let here = repository.url().to_string();
+    for (url, reference) in [
+        // These three make it look, and are no news by themselves.
+        (here.clone(), Some("refs/heads/main")),
+        (here.clone(), Some("refs/tags/v1.2.3")),
+        (here.clone(), None),
+        // Somebody else may follow these.
+        (here, Some("refs/heads/release")),
+        ("https://elsewhere.example.com/x".into(), None),
+    ] {
+        tell.unbounded_send(event(url, reference)).unwrap();
+    }
+    let mut found = Vec::new();
+    for _ in 0..3 {
+        let event = next(&mut events).await;
+        found.push((event.teller, event.reference, event.revision));
+    }
+    found.sort();
+    let release = Some("refs/heads/release".into());
+    let main = Some("refs/heads/main".into());
+    assert_eq!(
+        found,
+        [
+            ("test".into(), None, None),
+            ("test".into(), release, None),
+            ("watch".into(), main, Some(second)),
+        ]
+    );
 }

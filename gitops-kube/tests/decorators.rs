@@ -148,10 +148,27 @@ mod metered {
     gitops_core::backend_conformance!(make());
 }
 
+mod audited {
+    use std::sync::Arc;
+
+    use gitops_core::Result;
+    use gitops_core::audit::{AuditLog, AuditedBackend, TracingSink};
+    use gitops_core::testing::conformance::backend::Fixture;
+
+    async fn make() -> Result<Fixture> {
+        let log = AuditLog::new().with_sink(Arc::new(TracingSink));
+        let log = Arc::new(log.required(true));
+        super::wrapped(|backend| Arc::new(AuditedBackend::new(backend, log))).await
+    }
+
+    gitops_core::backend_conformance!(make());
+}
+
 mod together {
     use std::sync::Arc;
 
     use gitops_core::Result;
+    use gitops_core::audit::{AuditLog, AuditedBackend, TracingSink};
     use gitops_core::cache::{CachedBackend, StatusCache};
     use gitops_core::limit::{LimitedBackend, SyncLimiter};
     use gitops_core::metrics::MeteredBackend;
@@ -163,7 +180,9 @@ mod together {
             let retrying = RetryingBackend::new(backend, RetryOptions::default());
             let metered = MeteredBackend::new(retrying);
             let limited = LimitedBackend::new(metered, SyncLimiter::default());
-            Arc::new(CachedBackend::new(limited, StatusCache::default()))
+            let log = AuditLog::new().with_sink(Arc::new(TracingSink));
+            let audited = AuditedBackend::new(Arc::new(limited), Arc::new(log));
+            Arc::new(CachedBackend::new(audited, StatusCache::default()))
         })
         .await
     }

@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::fmt;
 use std::future::Future;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -15,15 +16,20 @@ use crate::application::{AppRef, Application, ApplicationStatus, HistoryEntry};
 use crate::backend::{
     ApplicationStore, Backend, DeleteOptions, Initiator, ListOptions, Operation, PutMode,
     PutOutcome, RevisionHistory, Selector, StateReader, StatusEvent, Stored, SyncOptions,
-    SyncOutcome, Syncer,
+    SyncOutcome, Syncer, follow,
 };
 use crate::error::{Error, Result};
+
+/// How long the end of an operation is asked for that cannot be learnt.
+const PATIENCE: Duration = Duration::from_secs(24 * 3600);
 
 /// Records every mutation that passes through it: the request before it is tried, then what came of it.
 ///
 /// The outcome of a sync is recorded when it ends, whether or not anybody waits; [`wait`](Syncer::wait) returns after that. What cannot be recorded is
 /// reported by the [`AuditLog`] and changes no answer, unless the log is [`required`](AuditLog::required): then the mutation is refused before
-/// it is tried. Operations are watched on the tokio runtime that started them. Clones share everything but the actor.
+/// it is tried. What is to be stopped does not wait for that: [`terminate`](Syncer::terminate) asks the backend and records the request at the same time, if the log is not required.
+///
+/// A mutation is carried through, and its end recorded, when its caller gives up. All that happens on the tokio runtime of the caller. Clones share everything but the actor.
 #[derive(Clone)]
 pub struct AuditedBackend {
     inner: Arc<dyn Backend>,
@@ -88,40 +94,58 @@ impl AuditedBackend {
     }
 
     /// A mutation that is over when its call returns.
-    async fn plain<T>(
+    async fn plain<T, F>(
         &self,
         record: AuditRecord,
-        work: impl Future<Output = Result<T>> + Send,
-    ) -> Result<T> {
-        self.before(&record).await?;
-        let result = work.await;
-        let ended = match &result {
+        work: impl FnOnce(Self) -> F + Send + 'static,
+    ) -> Result<T>
+    where
+        T: Send + Sync + 'static,
+        F: Future<Output = Result<T>> + Send + 'static,
+    {
+        let this = self.clone();
+        carry_through(async move {
+            this.before(&record).await?;
+            let result = work(this.clone()).await;
+            this.after(&record, &result).await;
+            result
+        })
+        .await
+    }
+
+    /// Records what came of a mutation that is over.
+    async fn after<T: Sync>(&self, record: &AuditRecord, result: &Result<T>) {
+        let ended = match result {
             Ok(_) => record.ended(AuditOutcome::Succeeded, &*record.message),
             Err(error) => record.failed(error),
         };
         let _ = self.log.record(&ended).await;
-        result
     }
 
     /// A mutation that starts an operation.
-    async fn operation(
+    async fn operation<F>(
         &self,
         mut record: AuditRecord,
-        work: impl Future<Output = Result<Operation>> + Send,
-    ) -> Result<Operation> {
+        work: impl FnOnce(Self) -> F + Send + 'static,
+    ) -> Result<Operation>
+    where
+        F: Future<Output = Result<Operation>> + Send + 'static,
+    {
         record.from = self.deployed(&record.app).await;
-        self.before(&record).await?;
-        match work.await {
-            Ok(operation) => {
-                record.operation.clone_from(&operation.id);
-                self.follow(record, operation.clone());
-                Ok(operation)
+        let this = self.clone();
+        carry_through(async move {
+            this.before(&record).await?;
+            let result = work(this.clone()).await;
+            match &result {
+                Ok(operation) => {
+                    record.operation.clone_from(&operation.id);
+                    this.follow(record, operation.clone());
+                }
+                Err(_) => this.after(&record, &result).await,
             }
-            Err(error) => {
-                let _ = self.log.record(&record.failed(&error)).await;
-                Err(error)
-            }
-        }
+            result
+        })
+        .await
     }
 
     /// Records the end of `operation`, whoever waits for it.
@@ -130,7 +154,7 @@ impl AuditedBackend {
         self.running().insert(operation.clone(), waiting);
         let this = self.clone();
         tokio::spawn(async move {
-            let ended = match this.inner.wait(&operation).await {
+            let ended = match follow(&*this.inner, &operation, PATIENCE).await {
                 Ok(outcome) => record.of_outcome(&outcome),
                 Err(error) => record.ended(AuditOutcome::Unknown, error.to_string()),
             };
@@ -166,7 +190,17 @@ impl AuditedBackend {
     }
 }
 
+/// Runs `work` in a task of its own: it ends also when nobody waits for it.
+async fn carry_through<T: Send + 'static>(
+    work: impl Future<Output = Result<T>> + Send + 'static,
+) -> Result<T> {
+    tokio::spawn(work)
+        .await
+        .unwrap_or_else(|_| Err(Error::internal("a recorded mutation panicked")))
+}
+
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl Syncer for AuditedBackend {
     async fn sync(&self, app: &AppRef, options: &SyncOptions) -> Result<Operation> {
         let mut record = self.request(AuditAction::Sync, app, &options.initiator);
@@ -174,7 +208,11 @@ impl Syncer for AuditedBackend {
         if options.dry_run {
             record.message = "dry run".into();
         }
-        self.operation(record, self.inner.sync(app, options)).await
+        let (app, options) = (app.clone(), options.clone());
+        self.operation(record, move |this| async move {
+            this.inner.sync(&app, &options).await
+        })
+        .await
     }
 
     async fn wait(&self, operation: &Operation) -> Result<SyncOutcome> {
@@ -194,7 +232,19 @@ impl Syncer for AuditedBackend {
             &Initiator::default(),
         );
         record.operation.clone_from(&operation.id);
-        self.plain(record, self.inner.terminate(operation)).await
+        let (this, operation) = (self.clone(), operation.clone());
+        carry_through(async move {
+            let result = if this.log.is_required() {
+                this.before(&record).await?;
+                this.inner.terminate(&operation).await
+            } else {
+                let stopped = this.inner.terminate(&operation);
+                tokio::join!(this.log.record(&record), stopped).1
+            };
+            this.after(&record, &result).await;
+            result
+        })
+        .await
     }
 
     async fn status(&self, app: &AppRef) -> Result<ApplicationStatus> {
@@ -206,6 +256,7 @@ impl Syncer for AuditedBackend {
     }
 }
 
+#[deny(clippy::missing_trait_methods)]
 impl Backend for AuditedBackend {
     fn name(&self) -> &str {
         self.inner.name()
@@ -225,16 +276,21 @@ impl Backend for AuditedBackend {
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl ApplicationStore for AuditedBackend {
     async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome> {
-        let store = self.inner_store()?;
+        self.inner_store()?;
         let mut record = self.request(AuditAction::Put, &app.app_ref(), &Initiator::default());
         record.to = app
             .sources
             .iter()
             .map(|source| source.target_revision.clone().unwrap_or_default())
             .collect();
-        self.plain(record, store.put(app, mode)).await
+        let app = app.clone();
+        self.plain(record, move |this| async move {
+            this.inner_store()?.put(&app, mode).await
+        })
+        .await
     }
 
     async fn get(&self, app: &AppRef) -> Result<Stored> {
@@ -246,7 +302,7 @@ impl ApplicationStore for AuditedBackend {
     }
 
     async fn delete(&self, app: &AppRef, options: &DeleteOptions) -> Result<()> {
-        let store = self.inner_store()?;
+        self.inner_store()?;
         let mut record = self.request(AuditAction::Delete, app, &Initiator::default());
         record.from = self.deployed(app).await;
         record.message = if options.cascade {
@@ -254,33 +310,49 @@ impl ApplicationStore for AuditedBackend {
         } else {
             "what it deployed stays".into()
         };
-        self.plain(record, store.delete(app, options)).await
+        let (app, options) = (app.clone(), *options);
+        self.plain(record, move |this| async move {
+            this.inner_store()?.delete(&app, &options).await
+        })
+        .await
     }
 
     async fn suspend(&self, app: &AppRef) -> Result<()> {
-        let store = self.inner_store()?;
+        self.inner_store()?;
         let record = self.request(AuditAction::Suspend, app, &Initiator::default());
-        self.plain(record, store.suspend(app)).await
+        let app = app.clone();
+        self.plain(record, move |this| async move {
+            this.inner_store()?.suspend(&app).await
+        })
+        .await
     }
 
     async fn resume(&self, app: &AppRef) -> Result<()> {
-        let store = self.inner_store()?;
+        self.inner_store()?;
         let record = self.request(AuditAction::Resume, app, &Initiator::default());
-        self.plain(record, store.resume(app)).await
+        let app = app.clone();
+        self.plain(record, move |this| async move {
+            this.inner_store()?.resume(&app).await
+        })
+        .await
     }
 }
 
 #[async_trait]
+#[deny(clippy::missing_trait_methods)]
 impl RevisionHistory for AuditedBackend {
     async fn list(&self, app: &AppRef) -> Result<Vec<HistoryEntry>> {
         self.inner_history()?.list(app).await
     }
 
     async fn roll_back(&self, app: &AppRef, id: i64, options: &SyncOptions) -> Result<Operation> {
-        let history = self.inner_history()?;
+        self.inner_history()?;
         let mut record = self.request(AuditAction::RollBack, app, &options.initiator);
         record.message = format!("to history entry {id}");
-        self.operation(record, history.roll_back(app, id, options))
-            .await
+        let (app, options) = (app.clone(), options.clone());
+        self.operation(record, move |this| async move {
+            this.inner_history()?.roll_back(&app, id, &options).await
+        })
+        .await
     }
 }

@@ -21,6 +21,8 @@ use crate::secret::SecretString;
 const MAX_LINE: usize = 64 << 20;
 const OPENING: &str = r#"{"hash":""#;
 const HASH: usize = 64;
+/// How often a log is begun to be read whose files change meanwhile.
+const ATTEMPTS: usize = 16;
 
 /// Where a chain ends: keep it elsewhere, and [`Proof::contains`] tells later whether the log still goes through it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -49,12 +51,24 @@ pub struct Proof {
     pub first: ChainHead,
     /// The last record.
     pub head: ChainHead,
-    /// Whether the last line is torn: a writer died in its middle. The record was never acknowledged, and the next writer removes it.
+    /// Whether the last line is torn: a writer died in its middle, or is there. The record was never acknowledged, and the next writer removes it.
     pub torn: bool,
-    hashes: Vec<String>,
+    /// As bytes: there is one for each record.
+    hashes: Vec<[u8; HASH / 2]>,
 }
 
 impl Proof {
+    /// Of no record yet, behind `first`.
+    fn following(first: ChainHead) -> Self {
+        Self {
+            records: 0,
+            head: first.clone(),
+            first,
+            torn: false,
+            hashes: Vec::new(),
+        }
+    }
+
     /// Whether the log still goes through `head`, which was seen before: `false` when its end was cut off or it was written anew. A head older
     /// than the first file is not found.
     pub fn contains(&self, head: &ChainHead) -> bool {
@@ -64,8 +78,14 @@ impl Proof {
         head.sequence
             .checked_sub(self.first.sequence + 1)
             .and_then(|at| self.hashes.get(usize::try_from(at).ok()?))
-            .is_some_and(|hash| *hash == head.hash)
+            .is_some_and(|hash| bytes_of(&head.hash) == Some(*hash))
     }
+}
+
+fn bytes_of(hash: &str) -> Option<[u8; HASH / 2]> {
+    let mut bytes = [0; HASH / 2];
+    hex::decode_to_slice(hash, &mut bytes).ok()?;
+    Some(bytes)
 }
 
 /// What stands in a line besides its hash.
@@ -145,45 +165,74 @@ fn same(bytes: &[u8], found: &str, key: Option<&SecretString>) -> Result<bool> {
     })
 }
 
-/// Checks the log at `path` with all its older files ([`FileSink`](super::FileSink)), line by line. Blocking; call it off the async threads for large logs.
+/// Checks the log at `path` with all its older files ([`FileSink`](super::FileSink)), line by line, also while it is written. Blocking; call it off the async threads for large logs.
 ///
 /// # Errors
-/// `Integrity` for the first line that is not what was written there, naming file and line; `NotFound` when there is no log.
+/// `Integrity` for the first line that is not what was written there, naming file and line; `NotFound` when there is no log; `Unavailable` when files are moved away
+/// faster than they are read.
 pub fn verify(path: &Path, key: Option<&SecretString>) -> Result<Proof> {
-    let mut files = older_files(path)?;
-    if path.exists() {
-        files.push(path.to_owned());
+    for _ in 0..ATTEMPTS {
+        if let Some(proof) = verify_now(path, key)? {
+            return Ok(proof);
+        }
     }
-    if files.is_empty() {
+    Err(Error::unavailable(format!(
+        "the files of the audit log {} change faster than they are read",
+        path.display()
+    )))
+}
+
+/// The proof; none when files were moved or removed, so that what was read is no whole.
+fn verify_now(path: &Path, key: Option<&SecretString>) -> Result<Option<Proof>> {
+    let older = older_files(path)?;
+    // Open, it stays the one that follows the older files, also when it is moved away while they are read.
+    let newest = open(path)?;
+    if older_files(path)? != older {
+        return Ok(None);
+    }
+    if older.is_empty() && newest.is_none() {
         return Err(Error::not_found(format!(
             "there is no audit log {}",
             path.display()
         )));
     }
-    let mut proof: Option<Proof> = None;
-    for file in &files {
-        let last = Some(file) == files.last();
-        verify_file(file, last, key, &mut proof)?;
+    let mut proof = None;
+    for (at, path) in older.iter().enumerate() {
+        let Some(file) = open(path)? else {
+            return Ok(None);
+        };
+        let last = newest.is_none() && at + 1 == older.len();
+        verify_file(path, file, last, key, &mut proof)?;
     }
-    Ok(proof.unwrap_or_else(|| Proof {
-        records: 0,
-        first: ChainHead::default(),
-        head: ChainHead::default(),
-        torn: false,
-        hashes: Vec::new(),
-    }))
+    if let Some(file) = newest {
+        verify_file(path, file, true, key, &mut proof)?;
+    }
+    Ok(Some(
+        proof.unwrap_or_else(|| Proof::following(ChainHead::default())),
+    ))
+}
+
+fn open(path: &Path) -> Result<Option<File>> {
+    match File::open(path) {
+        Ok(file) => Ok(Some(file)),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(unreadable(path, error)),
+    }
+}
+
+fn unreadable(path: &Path, error: std::io::Error) -> Error {
+    Error::internal(format!("cannot read {}", path.display())).with_source(error)
 }
 
 fn verify_file(
     path: &Path,
+    file: File,
     last: bool,
     key: Option<&SecretString>,
     proof: &mut Option<Proof>,
 ) -> Result<()> {
-    let unreadable = |error: std::io::Error| {
-        Error::internal(format!("cannot read {}", path.display())).with_source(error)
-    };
-    let mut reader = BufReader::new(File::open(path).map_err(unreadable)?);
+    let unreadable = |error: std::io::Error| unreadable(path, error);
+    let mut reader = BufReader::new(file);
     let mut bytes = Vec::new();
     for number in 1.. {
         bytes.clear();
@@ -193,25 +242,19 @@ fn verify_file(
         }
         let place = || format!("{} line {number}", path.display());
         let Some(line) = bytes.strip_suffix(b"\n") else {
-            if last && let Some(proof) = proof {
-                proof.torn = true;
+            if last {
+                let whole = || Proof::following(ChainHead::default());
+                proof.get_or_insert_with(whole).torn = true;
                 break;
             }
             return Err(Error::integrity("the line does not end").context(place()));
         };
         let (body, head) = read_line(line, key).map_err(|error| error.context(place()))?;
         let proof = proof.get_or_insert_with(|| {
-            let first = ChainHead {
+            Proof::following(ChainHead {
                 sequence: body.sequence.saturating_sub(1),
                 hash: body.previous.clone(),
-            };
-            Proof {
-                records: 0,
-                head: first.clone(),
-                first,
-                torn: false,
-                hashes: Vec::new(),
-            }
+            })
         });
         if body.sequence != proof.head.sequence + 1 || body.previous != proof.head.hash {
             return Err(Error::integrity(format!(
@@ -221,7 +264,7 @@ fn verify_file(
             .context(place()));
         }
         proof.records += 1;
-        proof.hashes.push(head.hash.clone());
+        proof.hashes.push(bytes_of(&head.hash).unwrap_or_default());
         proof.head = head;
     }
     Ok(())

@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::SystemTime;
 
 use async_trait::async_trait;
 
@@ -64,6 +65,8 @@ struct Seen {
     length: u64,
     /// Another file may have taken the place of the one that was moved away.
     file: u64,
+    /// And it may have the number of one that was removed.
+    modified: Option<SystemTime>,
 }
 
 impl Seen {
@@ -79,6 +82,7 @@ impl Seen {
         Self {
             length: metadata.len(),
             file,
+            modified: metadata.modified().ok(),
         }
     }
 }

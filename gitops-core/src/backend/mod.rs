@@ -4,7 +4,6 @@
 //! [`StateReader`], a [`RevisionHistory`].
 
 mod event;
-#[cfg(any(feature = "cache", feature = "limit", feature = "metrics"))]
 mod follow;
 mod forward;
 mod operation;
@@ -13,7 +12,6 @@ mod store;
 mod syncer;
 
 pub use self::event::{EventKind, Severity, SyncEvent};
-#[cfg(any(feature = "cache", feature = "limit", feature = "metrics"))]
 pub(crate) use self::follow::follow;
 pub use self::operation::{
     Initiator, Operation, ResourceAction, ResourceResult, SyncOptions, SyncOutcome, SyncResource,

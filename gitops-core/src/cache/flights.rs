@@ -76,6 +76,14 @@ impl InFlight {
     pub(super) fn mark(&self) -> Arc<Mark> {
         Arc::clone(&self.mark)
     }
+
+    /// Does `work` if nothing has changed; what changes meanwhile waits for it.
+    pub(super) fn unless_overtaken(&self, work: impl FnOnce()) {
+        let _flights = self.flights.lock();
+        if !self.mark.is_overtaken() {
+            work();
+        }
+    }
 }
 
 impl Drop for InFlight {

@@ -240,15 +240,26 @@ impl StatusCache {
     pub async fn insert(&self, app: &AppRef, status: ApplicationStatus) {
         let inner = &self.inner;
         inner.flights.overtake(app);
-        if let Some(shared) = &inner.shared
-            && let Err(error) = shared
-                .write(app, &status, None, inner.options.time_to_live)
-                .await
+        // Lives until the shared store has it, so that a change in between finds the mark.
+        let flight = inner.flights.begin(app);
+        let kept = inner.keep(status, None, inner.epoch(), Duration::ZERO);
+        flight.unless_overtaken(|| {
+            inner.entries.insert(app.clone(), Slot::Kept(kept.clone()));
+        });
+        inner.sweep();
+        let Some(shared) = &inner.shared else {
+            return;
+        };
+        let live = inner.options.time_to_live;
+        if let Err(error) = shared.write(app, &kept, None, live).await {
+            inner.shared_failed(&error);
+        }
+        // The change has told the shared store too, maybe before this was written there.
+        if flight.mark().is_overtaken()
+            && let Err(error) = shared.forget(app).await
         {
             inner.shared_failed(&error);
         }
-        let kept = inner.keep(status, None, inner.epoch(), Duration::ZERO);
-        inner.store(app.clone(), kept);
     }
 
     /// Forgets the status of `app`, here and in the shared store. Who asks afterwards gets one that was read afterwards.

@@ -8,6 +8,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use hmac::{Hmac, KeyInit, Mac};
 use jiff::Timestamp;
+use jiff::fmt::rfc2822;
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::redirect::Policy;
 use serde_json::{Value, json};
@@ -16,7 +17,7 @@ use url::Url;
 
 use super::Notifier;
 use crate::backend::{Severity, SyncEvent};
-use crate::error::{Error, ErrorKind, Result, redact_url};
+use crate::error::{Error, ErrorKind, Result};
 use crate::manifest::digest::value_digest;
 use crate::secret::SecretString;
 
@@ -61,10 +62,11 @@ impl fmt::Debug for Receiver {
 impl Receiver {
     pub(super) fn new(url: &str, options: &HttpOptions) -> Result<Self> {
         let bad = |what: String| Error::invalid(what);
+        // The whole URL may be the secret.
         let url = Url::parse(url)
-            .map_err(|error| bad(format!("{} is no URL", redact_url(url))).with_source(error))?;
+            .map_err(|error| bad("the receiver's URL is none".into()).with_source(error))?;
         if !matches!(url.scheme(), "http" | "https") {
-            return Err(bad(format!("{} is no HTTP URL", redact_url(url.as_str()))));
+            return Err(bad("the receiver's URL is no HTTP URL".into()));
         }
         let mut headers = HeaderMap::new();
         for (name, value) in &options.headers {
@@ -84,9 +86,14 @@ impl Receiver {
             .connect_timeout(Duration::from_secs(10))
             .user_agent(concat!("gitops-rs/", env!("CARGO_PKG_VERSION")));
         if let Some(pem) = &options.ca_pem {
-            let ca = reqwest::Certificate::from_pem(pem.as_bytes())
+            let cas = reqwest::Certificate::from_pem_bundle(pem.as_bytes())
                 .map_err(|error| bad("the CA is no PEM".into()).with_source(error))?;
-            client = client.add_root_certificate(ca);
+            if cas.is_empty() {
+                return Err(bad("there is no certificate in the CA's PEM".into()));
+            }
+            for ca in cas {
+                client = client.add_root_certificate(ca);
+            }
         }
         let client = client
             .build()
@@ -140,9 +147,9 @@ impl Receiver {
         let after = answer
             .headers()
             .get(RETRY_AFTER)
-            .and_then(|after| after.to_str().ok()?.trim().parse().ok());
+            .and_then(|after| read_retry_after(after.to_str().ok()?, Timestamp::now()));
         Err(match after {
-            Some(seconds) => error.with_retry_after(Duration::from_secs(seconds)),
+            Some(after) => error.with_retry_after(after),
             None => error,
         })
     }
@@ -163,6 +170,16 @@ impl Receiver {
     fn host(&self) -> &str {
         self.url.host_str().unwrap_or_default()
     }
+}
+
+/// Seconds, or a date (RFC 9110, 10.2.3); one that is over is now.
+fn read_retry_after(text: &str, now: Timestamp) -> Option<Duration> {
+    let text = text.trim();
+    if let Ok(seconds) = text.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    let at = rfc2822::DateTimeParser::new().parse_timestamp(text).ok()?;
+    Some(Duration::try_from(at.duration_since(now)).unwrap_or_default())
 }
 
 pub(super) fn json_of(value: &impl serde::Serialize) -> Result<Vec<u8>> {
@@ -381,5 +398,26 @@ impl Notifier for CloudEventsNotifier {
         self.receiver
             .post("application/cloudevents+json", HeaderMap::new(), body)
             .await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_to_come_back_is_a_number_or_a_date() {
+        let now: Timestamp = "1994-11-06T08:49:30Z".parse().unwrap();
+        for (text, seconds) in [
+            ("7", Some(7)),
+            (" 120 ", Some(120)),
+            ("Sun, 06 Nov 1994 08:49:37 GMT", Some(7)),
+            ("Sun, 06 Nov 1994 07:00:00 GMT", Some(0)),
+            ("soon", None),
+            ("-1", None),
+        ] {
+            let read = read_retry_after(text, now);
+            assert_eq!(read, seconds.map(Duration::from_secs), "{text}");
+        }
     }
 }

@@ -9,7 +9,7 @@
 //! | `WebhookNotifier` | an HTTP receiver, signed with HMAC-SHA-256 | `http` |
 //! | `SlackNotifier` | a channel of Slack, Mattermost or Rocket.Chat, by its incoming webhook | `http` |
 //! | `CloudEventsNotifier` | an HTTP receiver of CloudEvents 1.0 | `http` |
-//! | `CommitStatusNotifier` | the commit on Gitea, GitHub or GitLab; tested with a real Gitea, for the others by the form of the requests | `http` |
+//! | `CommitStatusNotifier` | the commit on Gitea, GitHub or GitLab; tested with a real Gitea; for the others the requests are held against the forms that their documentation gives, none was recorded | `http` |
 //!
 //! | the seed | here |
 //! | --- | --- |

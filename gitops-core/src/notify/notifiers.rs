@@ -1,22 +1,25 @@
 //! From one event to all notifiers.
 
 use std::fmt;
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::Duration;
 
-use futures::FutureExt;
 use futures::future::join_all;
 use quick_cache::sync::Cache;
-use tokio::time::Instant;
+use serde_json::{Value, json};
+use tokio::task::JoinSet;
+use tokio::time::{Instant, timeout};
+use tracing::Instrument as _;
 
 use super::{EventFilter, Notifier};
-use crate::backend::SyncEvent;
+use crate::backend::{EventKind, SyncEvent};
 use crate::error::{Error, Result};
 use crate::manifest::digest::value_digest;
 
-/// How many events are remembered to tell which were told already.
+/// How many events are remembered of a notifier to tell which were told already.
 const REMEMBERED: usize = 10_000;
+/// A try that is given up ends within this time, or it blocks its thread.
+const STOPPING: Duration = Duration::from_millis(100);
 
 /// How events are delivered.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,7 +31,8 @@ pub struct NotifierOptions {
     /// The wait before the first such try; each further one is twice as long, and a longer one that the other side asked for is honoured up to
     /// [`time_limit`](Self::time_limit). Half a second unless set.
     pub pause: Duration,
-    /// An event that says the same of the same operation within this time is told once; `None`, the default, tells all.
+    /// A notifier that took an event is not told the same of the same operation again within this time; of a state (in sync, healthy, refused …) only what it was told last counts.
+    /// `None`, the default, tells all.
     pub deduplicate: Option<Duration>,
     /// One after the other, in the order in which they were added, and no further after the first failure. Off unless set: then all get it at once.
     pub strict: bool,
@@ -50,12 +54,13 @@ impl Default for NotifierOptions {
 pub struct Notifiers {
     entries: Vec<Entry>,
     options: NotifierOptions,
-    told: Cache<String, Instant>,
 }
 
 struct Entry {
     notifier: Arc<dyn Notifier>,
     filter: EventFilter,
+    /// What it was told of, when it is not to be told twice.
+    told: Option<Cache<String, Told>>,
 }
 
 impl fmt::Debug for Notifiers {
@@ -84,7 +89,6 @@ impl Notifiers {
         Self {
             entries: Vec::new(),
             options,
-            told: Cache::new(REMEMBERED),
         }
     }
 
@@ -102,6 +106,7 @@ impl Notifiers {
         self.entries.push(Entry {
             notifier: Arc::new(notifier),
             filter,
+            told: (self.options.deduplicate).map(|_| Cache::new(REMEMBERED)),
         });
         self
     }
@@ -116,15 +121,13 @@ impl Notifiers {
         self.entries.is_empty()
     }
 
-    /// Tells of `event`. A notifier that fails, hangs or panics keeps it from no other, unless the options are strict. Returns when all are done; dropping the
-    /// future cancels the deliveries that are not.
+    /// Tells of `event`. A notifier that fails, hangs, panics or blocks its thread keeps it from no other, unless the options are strict. Returns when all are done; dropping
+    /// the future cancels the deliveries that are not, and those do not count as told. Each try runs in a task of its own, on the tokio runtime of the caller.
     ///
     /// # Errors
     /// What went wrong, of each notifier.
     pub async fn notify_sync(&self, event: &SyncEvent) -> Result<(), NotifyFailures> {
-        if self.is_repeated(event) {
-            return Ok(());
-        }
+        let event = &Arc::new(event.clone());
         let wanting = self
             .entries
             .iter()
@@ -132,14 +135,14 @@ impl Notifiers {
         let mut failures = Vec::new();
         if self.options.strict {
             for entry in wanting {
-                if let Err(error) = self.deliver(&*entry.notifier, event).await {
+                if let Err(error) = self.tell(entry, event).await {
                     failures.push((entry.notifier.name().to_owned(), error));
                     break;
                 }
             }
         } else {
             let all = wanting.map(|entry| async {
-                let result = self.deliver(&*entry.notifier, event).await;
+                let result = self.tell(entry, event).await;
                 result.map_err(|error| (entry.notifier.name().to_owned(), error))
             });
             failures = join_all(all)
@@ -155,13 +158,34 @@ impl Notifiers {
         if failures.is_empty() {
             Ok(())
         } else {
-            // Told again, it shall be delivered.
-            self.forget(event);
             Err(NotifyFailures { failures })
         }
     }
 
-    async fn deliver(&self, notifier: &dyn Notifier, event: &SyncEvent) -> Result<()> {
+    /// Delivers to one notifier what it was not told of a moment ago. Who is told the same at the same time waits, and delivers it if that failed.
+    async fn tell(&self, entry: &Entry, event: &Arc<SyncEvent>) -> Result<()> {
+        let (Some(told), Some(window)) = (&entry.told, self.options.deduplicate) else {
+            return self.deliver(&entry.notifier, event).await;
+        };
+        let (subject, says) = key(event);
+        let is_new = |last: &Told| last.says != says || last.at.elapsed() >= window;
+        loop {
+            told.remove_if(&subject, is_new);
+            match told.get_value_or_guard_async(&subject).await {
+                Ok(last) if is_new(&last) => {}
+                Ok(_) => return Ok(()),
+                Err(place) => {
+                    self.deliver(&entry.notifier, event).await?;
+                    let at = Instant::now();
+                    // Nobody else takes a place away that is being filled; if somebody did, it would be told twice.
+                    let _ = place.insert(Told { says, at });
+                    return Ok(());
+                }
+            }
+        }
+    }
+
+    async fn deliver(&self, notifier: &Arc<dyn Notifier>, event: &Arc<SyncEvent>) -> Result<()> {
         let mut pause = self.options.pause;
         let mut left = self.options.retries;
         loop {
@@ -182,45 +206,52 @@ impl Notifiers {
         }
     }
 
-    async fn once(&self, notifier: &dyn Notifier, event: &SyncEvent) -> Result<()> {
+    /// One try, in a task: a panic ends there, and a thread that is blocked is not this one.
+    async fn once(&self, notifier: &Arc<dyn Notifier>, event: &Arc<SyncEvent>) -> Result<()> {
         let limit = self.options.time_limit;
-        let delivery = AssertUnwindSafe(notifier.notify(event)).catch_unwind();
-        match tokio::time::timeout(limit, delivery).await {
-            Ok(Ok(result)) => result,
-            Ok(Err(_)) => Err(Error::internal("the notifier panicked")),
-            // It may have arrived: the contract of `Notifier` allows to tell twice.
-            Err(_) => Err(Error::timeout(format!("not delivered within {limit:?}"))),
+        let (notifier, event) = (Arc::clone(notifier), Arc::clone(event));
+        let mut task = JoinSet::new();
+        task.spawn(async move { notifier.notify(&event).await }.in_current_span());
+        match timeout(limit, task.join_next()).await {
+            Ok(Some(Ok(result))) => return result,
+            Ok(_) => return Err(Error::internal("the notifier panicked")),
+            Err(_) => task.abort_all(),
         }
-    }
-
-    /// Whether the same was told of a moment ago.
-    fn is_repeated(&self, event: &SyncEvent) -> bool {
-        let Some(window) = self.options.deduplicate else {
-            return false;
-        };
-        let key = key(event);
-        let now = Instant::now();
-        let repeated = self
-            .told
-            .get(&key)
-            .is_some_and(|told| now.duration_since(told) < window);
-        if !repeated {
-            self.told.insert(key, now);
-        }
-        repeated
-    }
-
-    fn forget(&self, event: &SyncEvent) {
-        if self.options.deduplicate.is_some() {
-            self.told.remove(&key(event));
+        // It may have arrived: the contract of `Notifier` allows to tell twice.
+        let late = Error::timeout(format!("not delivered within {limit:?}"));
+        match timeout(STOPPING, task.join_next()).await {
+            Ok(Some(Ok(result))) => result,
+            Ok(_) => Err(late),
+            // Another try would block another thread.
+            Err(_) => Err(late
+                .context("the notifier blocks its thread")
+                .with_retryable(false)),
         }
     }
 }
 
-/// What an event says, its time left out.
-fn key(event: &SyncEvent) -> String {
-    let value = serde_json::json!([event.app, event.operation, event.kind]);
-    value_digest(&value)
+/// What was told of something, and when.
+#[derive(Clone)]
+struct Told {
+    says: String,
+    at: Instant,
+}
+
+/// What an event is about, and what it says of it, its time left out. Most speak only of themselves; what is told of a state is news when the last that was told is another.
+fn key(event: &SyncEvent) -> (String, String) {
+    let says = value_digest(&json!([event.app, event.operation, event.kind]));
+    let of = |what: Value| {
+        let name = event.kind.name();
+        value_digest(&json!([event.app, event.operation, name, what]))
+    };
+    let subject = match &event.kind {
+        EventKind::StatusChanged { .. } => of(Value::Null),
+        EventKind::RevisionDetected { source, .. } => of(json!(source)),
+        EventKind::SyncRefused { by, .. } => of(json!(by)),
+        EventKind::HealthChanged { id, .. } | EventKind::Hook { id, .. } => of(json!(id)),
+        _ => says.clone(),
+    };
+    (subject, says)
 }
 
 /// Which notifiers were not reached, and why.

@@ -1,6 +1,8 @@
 //! Retries around a backend.
 
+use std::collections::HashMap;
 use std::fmt;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -32,7 +34,7 @@ const SKEW: Duration = Duration::from_secs(5);
 ///
 /// Starting an operation is not repeated blindly. `RateLimited` says that nothing was started, so it is tried again. After `Unavailable` or
 /// `Timeout` the operation may run: the application's status is read, and an operation that began since the call did, for the same initiator and
-/// revisions, is taken for the one that was asked for. Without one, it is started again; should the lost request still arrive, the
+/// revisions, and was not known before, is taken for the one that was asked for. Without one, it is started again; should the lost request still arrive, the
 /// backend's own rule (one operation at a time) stops the second. `OperationInProgress` without a lost try is the answer, at once.
 ///
 /// With a [`CircuitBreaker`] nothing is asked while the circuit is open; waiting for operations goes on.
@@ -41,6 +43,8 @@ pub struct RetryingBackend<B> {
     backend: B,
     options: RetryOptions,
     breaker: Option<CircuitBreaker>,
+    /// The last operation of each application that was started here or read in its status; clones share it.
+    known: Arc<Mutex<HashMap<AppRef, String>>>,
 }
 
 impl<B: Backend> fmt::Debug for RetryingBackend<B> {
@@ -49,7 +53,7 @@ impl<B: Backend> fmt::Debug for RetryingBackend<B> {
             .field("backend", &self.backend.name())
             .field("options", &self.options)
             .field("breaker", &self.breaker)
-            .finish()
+            .finish_non_exhaustive()
     }
 }
 
@@ -64,6 +68,22 @@ impl<B: Backend> RetryingBackend<B> {
             backend,
             options,
             breaker,
+            known: Arc::default(),
+        }
+    }
+
+    fn known(&self) -> MutexGuard<'_, HashMap<AppRef, String>> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn learn(&self, app: &AppRef, operation: &str) {
+        let mut known = self.known();
+        match known.get_mut(app) {
+            Some(last) if last == operation => {}
+            Some(last) => operation.clone_into(last),
+            None => {
+                known.insert(app.clone(), operation.to_owned());
+            }
         }
     }
 
@@ -138,7 +158,22 @@ impl<B: Backend> RetryingBackend<B> {
     where
         Fut: Future<Output = Result<Operation>>,
     {
-        let since = Timestamp::now();
+        let asked = Asked {
+            app,
+            before: self.known().get(app).cloned().unwrap_or_default(),
+            since: Timestamp::now(),
+            initiator: &options.initiator.name,
+            revisions,
+        };
+        let started = self.start_once(&asked, call).await;
+        started.inspect(|operation| self.learn(app, &operation.id))
+    }
+
+    async fn start_once<Fut>(&self, asked: &Asked<'_>, call: impl Fn() -> Fut) -> Result<Operation>
+    where
+        Fut: Future<Output = Result<Operation>>,
+    {
+        let app = asked.app;
         let mut tries = Tries::new(self.backend.name(), &self.options);
         let mut lost = false;
         loop {
@@ -153,9 +188,7 @@ impl<B: Backend> RetryingBackend<B> {
                     } else {
                         None
                     };
-                    return running
-                        .and_then(|one| asked_for(app, one, since, options, revisions))
-                        .ok_or(error);
+                    return running.and_then(|one| asked.is(one)).ok_or(error);
                 }
                 Try::Lost(error) => {
                     lost = true;
@@ -165,7 +198,7 @@ impl<B: Backend> RetryingBackend<B> {
             tries.pause(error).await?;
             if lost
                 && let Some(running) = self.operation(app).await?
-                && let Some(operation) = asked_for(app, running, since, options, revisions)
+                && let Some(operation) = asked.is(running)
             {
                 tracing::info!(%app, operation = operation.id, "the operation runs, though the answer to its start was lost");
                 return Ok(operation);
@@ -211,24 +244,33 @@ enum Try<T> {
     Failed(Error),
 }
 
-/// `running`, if it is what was asked for since then; what the backend does not tell counts as equal.
-fn asked_for(
-    app: &AppRef,
-    running: OperationStatus,
+/// An operation that is to be started.
+struct Asked<'a> {
+    app: &'a AppRef,
+    /// The operation that was known before, which it cannot be.
+    before: String,
     since: Timestamp,
-    options: &SyncOptions,
-    revisions: &[String],
-) -> Option<Operation> {
-    let same = |told: &str, asked: &str| told.is_empty() || asked.is_empty() || told == asked;
-    let started_at = running.started_at?;
-    let is_new = started_at.duration_until(since) <= jiff::SignedDuration::try_from(SKEW).ok()?;
-    let is_same = same(&running.initiated_by, &options.initiator.name)
-        && (revisions.is_empty() || running.revisions.is_empty() || running.revisions == revisions);
-    (is_new && is_same && !running.id.is_empty()).then(|| Operation {
-        app: app.clone(),
-        id: running.id,
-        started_at,
-    })
+    initiator: &'a str,
+    revisions: &'a [String],
+}
+
+impl Asked<'_> {
+    /// `running`, if it is what was asked for; what the backend does not tell counts as equal.
+    fn is(&self, running: OperationStatus) -> Option<Operation> {
+        let same = |told: &str, asked: &str| told.is_empty() || asked.is_empty() || told == asked;
+        let started_at = running.started_at?;
+        let skew = jiff::SignedDuration::try_from(SKEW).ok()?;
+        let is_new = running.id != self.before && started_at.duration_until(self.since) <= skew;
+        let is_same = same(&running.initiated_by, self.initiator)
+            && (self.revisions.is_empty()
+                || running.revisions.is_empty()
+                || running.revisions == self.revisions);
+        (is_new && is_same && !running.id.is_empty()).then(|| Operation {
+            app: self.app.clone(),
+            id: running.id,
+            started_at,
+        })
+    }
 }
 
 #[async_trait]
@@ -269,7 +311,11 @@ impl<B: Backend> Syncer for RetryingBackend<B> {
     }
 
     async fn status(&self, app: &AppRef) -> Result<ApplicationStatus> {
-        self.retry(|| self.backend.status(app)).await
+        let status = self.retry(|| self.backend.status(app)).await?;
+        if let Some(operation) = &status.operation {
+            self.learn(app, &operation.id);
+        }
+        Ok(status)
     }
 
     fn watch(&self, selector: Selector) -> BoxStream<'static, Result<StatusEvent>> {
@@ -328,6 +374,7 @@ impl<B: Backend> ApplicationStore for RetryingBackend<B> {
     async fn delete(&self, app: &AppRef, options: &DeleteOptions) -> Result<()> {
         let store = self.store_or()?;
         let (result, lost) = self.repeat(|| store.delete(app, options)).await;
+        self.known().remove(app);
         match result {
             Err(error) if lost && error.kind() == ErrorKind::NotFound => Ok(()),
             result => result,

@@ -237,7 +237,11 @@ fn ask<'a>(
 ) -> BoxFuture<'a, (&'a str, std::thread::Result<Result<Vec<Finding>>>)> {
     Box::pin(async move {
         // One that panics must neither take the caller down nor count as "nothing found".
-        let answer = AssertUnwindSafe(validator.validate(app, context)).catch_unwind();
-        (validator.name(), answer.await)
+        // Nor one that panics before there is a future.
+        let answer = async { validator.validate(app, context).await };
+        (
+            validator.name(),
+            AssertUnwindSafe(answer).catch_unwind().await,
+        )
     })
 }

@@ -25,9 +25,12 @@
 //! An event is a hint to look, never an order to deploy: who acts on it asks the repository itself. Webhooks get lost; a watcher beside them (`GitWatcher` of
 //! gitops-git) finds what they missed.
 //!
+//! # What it was tested with
+//! A real Gitea sends to it in the end-to-end tests. For the other providers no message was recorded: the tests write the payloads and headers in the forms that the providers' documentation gives.
+//!
 //! # Limits
-//! A body is read up to [`max_body`](WebhookReceiver::max_body) (3 MiB unless set, as Flux's notification-controller does), whatever its `Content-Length` says, within 10 s, and
-//! 16 at once. What carries no proof of its sender is refused before its body is read.
+//! A body is read up to [`max_body`](WebhookReceiver::max_body) (3 MiB unless set, as Flux's notification-controller does), whatever its `Content-Length` says, within 10 s;
+//! no more is held at once than 16 bodies of that length take, and for who sends slowly no more than has come. What carries no proof of its sender is refused before its body is read.
 
 mod message;
 mod payload;

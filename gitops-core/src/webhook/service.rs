@@ -3,19 +3,20 @@
 use std::convert::Infallible;
 use std::error::Error as StdError;
 use std::fmt;
+use std::pin::pin;
 use std::sync::Arc;
 use std::task::{Context, Poll};
 use std::time::Duration;
 
-use bytes::Bytes;
+use bytes::{Buf, BufMut, Bytes, BytesMut};
 use futures::FutureExt;
 use futures::future::BoxFuture;
 use http::header::{ALLOW, CONTENT_LENGTH, CONTENT_TYPE, RETRY_AFTER};
 use http::{HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Body;
 use http_body_util::{BodyExt, Full, LengthLimitError, Limited};
-use tokio::sync::Semaphore;
 use tokio::sync::mpsc::error::TrySendError;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::timeout;
 use tower_service::Service;
 
@@ -24,7 +25,7 @@ use super::stream::WebhookSink;
 use crate::error::ErrorKind;
 use crate::metrics;
 
-/// So many bodies are read at once.
+/// So many bodies of full length are held at once.
 const AT_ONCE: usize = 16;
 /// A body must have come within this time.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,7 +43,7 @@ const COME_BACK: HeaderValue = HeaderValue::from_static("10");
 /// | 405 | not a `POST` |
 /// | 408 | the body did not come within 10 s |
 /// | 413 | the body is longer than [`max_body`](WebhookReceiver::max_body) |
-/// | 503, with `Retry-After` | nobody reads the events, or too many messages come at once |
+/// | 503, with `Retry-After` | nobody reads the events, or too much comes at once |
 ///
 /// Dropping a response's future leaves nothing behind, or the message is received as a whole.
 #[derive(Clone)]
@@ -53,7 +54,8 @@ pub struct WebhookService {
 struct Shared {
     receiver: WebhookReceiver,
     sink: WebhookSink,
-    readers: Semaphore,
+    /// Counts the bytes of bodies that may still be held: who only keeps a connection open takes nobody's place.
+    room: Arc<Semaphore>,
 }
 
 impl fmt::Debug for WebhookService {
@@ -80,11 +82,12 @@ enum Outcome {
 
 impl WebhookService {
     pub(super) fn new(receiver: WebhookReceiver, sink: WebhookSink) -> Self {
+        let room = AT_ONCE.saturating_mul(receiver.body_limit());
         Self {
             shared: Arc::new(Shared {
                 receiver,
                 sink,
-                readers: Semaphore::new(AT_ONCE),
+                room: Arc::new(Semaphore::new(room.min(Semaphore::MAX_PERMITS))),
             }),
         }
     }
@@ -129,6 +132,7 @@ where
 async fn answer<B>(shared: Arc<Shared>, request: Request<B>) -> Outcome
 where
     B: Body + Send,
+    B::Data: Send,
     B::Error: Into<Box<dyn StdError + Send + Sync>>,
 {
     let (head, body) = request.into_parts();
@@ -144,20 +148,53 @@ where
     if (shared.receiver.check_head(head.uri.path(), &head.headers)).is_err() {
         return Outcome::Unauthenticated;
     }
-    let body = {
-        let Ok(_reading) = shared.readers.try_acquire() else {
-            return Outcome::Busy;
-        };
-        match timeout(PATIENCE, Limited::new(body, limit).collect()).await {
-            Ok(Ok(body)) => body.to_bytes(),
-            Ok(Err(error)) if error.is::<LengthLimitError>() => return Outcome::TooLarge,
-            Ok(Err(_)) => return Outcome::Invalid("the body was cut off".into()),
-            Err(_) => return Outcome::TooSlow,
-        }
+    let (body, room) = match timeout(PATIENCE, read(body, limit, &shared.room)).await {
+        Ok(Ok(read)) => read,
+        Ok(Err(outcome)) => return outcome,
+        Err(_) => return Outcome::TooSlow,
     };
     // Hashing and reading megabytes would keep others from their turn.
-    let received = tokio::task::spawn_blocking(move || take(&shared, &head, &body));
+    let received = tokio::task::spawn_blocking(move || {
+        let outcome = take(&shared, &head, &body);
+        // Until then the body was held.
+        drop((body, room));
+        outcome
+    });
     received.await.unwrap_or(Outcome::Broken)
+}
+
+/// The body, and the room that it takes.
+async fn read<B>(
+    body: B,
+    limit: usize,
+    room: &Arc<Semaphore>,
+) -> Result<(BytesMut, Option<OwnedSemaphorePermit>), Outcome>
+where
+    B: Body + Send,
+    B::Error: Into<Box<dyn StdError + Send + Sync>>,
+{
+    let mut body = pin!(Limited::new(body, limit));
+    let mut bytes = BytesMut::new();
+    let mut held: Option<OwnedSemaphorePermit> = None;
+    while let Some(frame) = body.frame().await {
+        let frame = frame.map_err(|error| match error.is::<LengthLimitError>() {
+            true => Outcome::TooLarge,
+            false => Outcome::Invalid("the body was cut off".into()),
+        })?;
+        let Ok(data) = frame.into_data() else {
+            continue;
+        };
+        let more = u32::try_from(data.remaining()).map_err(|_| Outcome::TooLarge)?;
+        let more = Arc::clone(room)
+            .try_acquire_many_owned(more)
+            .map_err(|_| Outcome::Busy)?;
+        match &mut held {
+            Some(held) => held.merge(more),
+            None => held = Some(more),
+        }
+        bytes.put(data);
+    }
+    Ok((bytes, held))
 }
 
 /// There is a place for the message before it is remembered: one that must come back is not a repetition.

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use futures::{StreamExt, stream};
+use futures::{FutureExt, StreamExt, stream};
 use gitops_core::SecretString;
 use gitops_core::webhook::{Provider, WebhookEvents, WebhookReceiver, webhook_events};
 use http::{HeaderValue, Request, StatusCode};
@@ -148,13 +148,26 @@ async fn a_body_of_100_mb_stops_at_the_cap() {
     )
     .await;
     println!("413 after {} bytes and {:?}", took, begun.elapsed());
-    // The client may find its connection closed before it has read the answer.
+    // A client that goes on sending may find its connection closed before it has read the answer (RFC 9112, 9.6).
     assert!(
         answer.is_empty() || answer.starts_with("HTTP/1.1 413"),
         "{answer}"
     );
     // The cap, and what the kernel's buffers hold.
     assert!(took < 20_000_000, "{took} bytes were taken");
+    // One that stops a byte behind the cap, and has left nothing unread, gets it.
+    let cap = 3 * 1024 * 1024;
+    let over = [
+        format!("{:x}\r\n", cap + 1).into_bytes(),
+        vec![b' '; cap + 1],
+    ]
+    .concat();
+    let chunked = head(&sent, "POST", "transfer-encoding: chunked");
+    let (answer, _) = send(&address, chunked, &[&over]).await;
+    assert!(
+        answer.starts_with("HTTP/1.1 413 Payload Too Large"),
+        "{answer}"
+    );
     assert_eq!(status(&address, &push(1)).await, "HTTP/1.1 202 Accepted");
 }
 
@@ -182,38 +195,90 @@ async fn no_more_than_the_cap_is_taken_from_a_body() {
     assert!((1000..=1200).contains(&taken), "{taken}");
 }
 
+/// A body that begins with so many bytes, and does not go on.
+fn stuck(bytes: usize) -> axum::body::Body {
+    let begun = (bytes > 0).then(|| Ok::<_, std::io::Error>(Frame::data(vec![b' '; bytes].into())));
+    axum::body::Body::new(StreamBody::new(
+        stream::iter(begun).chain(stream::pending()),
+    ))
+}
+
 #[tokio::test(start_paused = true)]
-async fn slow_senders_are_let_go_and_do_not_keep_others_out_for_long() {
+async fn slow_senders_are_let_go_and_keep_nobody_out() {
     let (sink, _events) = webhook_events(16);
     let service = push(0).receiver().service(sink);
-    let never = || {
-        axum::body::Body::new(StreamBody::new(stream::pending::<
-            Result<Frame<Bytes>, std::io::Error>,
-        >()))
-    };
-    let slow: Vec<_> = (0..16)
-        .map(|_| tokio::spawn(service.clone().oneshot(request(&push(0), never()))))
+    let slow: Vec<_> = (0..1000)
+        .map(|_| tokio::spawn(service.clone().oneshot(request(&push(0), stuck(100)))))
         .collect();
     tokio::time::sleep(Duration::from_secs(1)).await;
-    let answer = service
-        .clone()
-        .oneshot(request(&push(1), push(1).body.into()))
-        .await
-        .unwrap();
-    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
-    assert_eq!(
-        answer.headers()["retry-after"],
-        HeaderValue::from_static("10")
-    );
-    for slow in slow {
-        let answer = slow.await.unwrap().unwrap();
-        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
-    }
     let answer = service
         .oneshot(request(&push(1), push(1).body.into()))
         .await
         .unwrap();
     assert_eq!(answer.status(), StatusCode::ACCEPTED);
+    for slow in slow {
+        let answer = slow.await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_is_held_than_sixteen_bodies() {
+    let (sink, _events) = webhook_events(16);
+    let service = push(0).receiver().max_body(1000).service(sink);
+    let large: Vec<_> = (0..16)
+        .map(|_| tokio::spawn(service.clone().oneshot(request(&push(0), stuck(1000)))))
+        .collect();
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let message = || {
+        service
+            .clone()
+            .oneshot(request(&push(1), push(1).body.into()))
+    };
+    let answer = message().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert_eq!(
+        answer.headers()["retry-after"],
+        HeaderValue::from_static("10")
+    );
+    for large in large {
+        let answer = large.await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::REQUEST_TIMEOUT);
+    }
+    let answer = message().await.unwrap();
+    assert_eq!(answer.status(), StatusCode::ACCEPTED);
+}
+
+#[test]
+fn bodies_that_wait_to_be_verified_are_held_too() {
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .max_blocking_threads(1)
+        .enable_time()
+        .build()
+        .unwrap();
+    let (let_go, held) = std::sync::mpsc::channel::<()>();
+    runtime.block_on(async {
+        // The only thread that could verify anything.
+        let busy = tokio::task::spawn_blocking(move || held.recv());
+        let (sink, _events) = webhook_events(64);
+        let length = push(1).body.len();
+        let service = push(0).receiver().max_body(length).service(sink);
+        let message = || {
+            service
+                .clone()
+                .oneshot(request(&push(1), push(1).body.into()))
+        };
+        let waiting: Vec<_> = (0..16).map(|_| tokio::spawn(message())).collect();
+        tokio::task::yield_now().await;
+        let answer = message().now_or_never().expect("an answer at once");
+        assert_eq!(answer.unwrap().status(), StatusCode::SERVICE_UNAVAILABLE);
+        let_go.send(()).unwrap();
+        busy.await.unwrap().unwrap();
+        for waiting in waiting {
+            let answer = waiting.await.unwrap().unwrap();
+            assert!(answer.status().is_success());
+        }
+    });
 }
 
 #[tokio::test]

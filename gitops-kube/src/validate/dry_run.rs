@@ -129,8 +129,7 @@ impl<C: Cluster> DryRunValidator<C> {
             }
             ErrorKind::InvalidInput => Ok(invalid(object, &message)),
             ErrorKind::Conflict => Ok(finding("field-conflict")),
-            // RBAC says who may not do what (apiserver, `forbiddenMessage`); all else that forbids is admission.
-            ErrorKind::PermissionDenied if !message.contains(" cannot ") => {
+            ErrorKind::PermissionDenied if !is_unauthorized(&message) => {
                 Ok(finding("admission-denied"))
             }
             _ => Err(error),
@@ -204,6 +203,17 @@ impl Made {
 fn not_checked(object: &Object, why: &str) -> Finding {
     let message = format!("the API server could not be asked: {why}");
     Finding::new("not-checked", Severity::Info, message).about(object)
+}
+
+/// Whether it is the authorizer that forbids, who says which user may not do what (apiserver 0.34, `forbiddenMessage` in `pkg/endpoints/handlers/responsewriters/errors.go`:
+/// `… is forbidden: User "U" cannot patch resource "R" …`); all else that forbids is admission, whose messages may have any words in their middle.
+fn is_unauthorized(message: &str) -> bool {
+    message
+        .split_once("forbidden: User \"")
+        .filter(|(before, _)| !before.contains(": "))
+        .and_then(|(_, rest)| rest.split_once("\" cannot "))
+        .and_then(|(_, denied)| denied.split_once(' '))
+        .is_some_and(|(_, what)| what.starts_with("resource \"") || what.starts_with("path \""))
 }
 
 /// The types of apimachinery's `field.Error` (0.34, `pkg/util/validation/field/errors.go`), as messages write them.
@@ -284,6 +294,42 @@ fn word_before(text: &str, end: usize) -> &str {
 mod tests {
     use super::*;
     use serde_json::json;
+
+    #[test]
+    fn what_admission_denies_is_not_taken_for_missing_rights() {
+        for (message, unauthorized) in [
+            (
+                r#"configmaps "x" is forbidden: User "ann" cannot patch resource "configmaps" in API group "" in the namespace "prod""#,
+                true,
+            ),
+            (
+                r#"deployments.apps is forbidden: User "system:serviceaccount:a:b" cannot list resource "deployments" in API group "apps" at the cluster scope: RBAC: not found"#,
+                true,
+            ),
+            (
+                r#"forbidden: User "system:anonymous" cannot get path "/""#,
+                true,
+            ),
+            (
+                r#"admission webhook "policy.example.com" denied the request: images cannot use tag latest"#,
+                false,
+            ),
+            (
+                r#"admission webhook "policy.example.com" denied the request: forbidden: User "ann" cannot patch resource "prod""#,
+                false,
+            ),
+            (
+                r#"deployments.apps "x" is forbidden: ValidatingAdmissionPolicy 'p' with binding 'b' denied request: the team cannot deploy on Fridays"#,
+                false,
+            ),
+            (
+                r#"pods "x" is forbidden: exceeded quota: q, requested: pods=1, used: pods=2, limited: pods=2"#,
+                false,
+            ),
+        ] {
+            assert_eq!(is_unauthorized(message), unauthorized, "{message}");
+        }
+    }
 
     #[test]
     fn messages_become_fields() {
