@@ -12,14 +12,14 @@ use std::time::Duration;
 use anyhow::{Result, bail};
 use clap::Parser;
 use futures::StreamExt;
+use gitops::argocd::ArgoCdBackend;
 use gitops::argocd::generate::{GitSetSources, generate};
 use gitops::argocd::rest::{ArgoCd, Config};
-use gitops::argocd::ArgoCdBackend;
 use gitops::argocd::types::convert::IN_CLUSTER;
 use gitops::argocd::types::set::Generator;
 use gitops::argocd::types::{Application, ApplicationSet, Destination, Source};
 use gitops::core::application::AppRef;
-use gitops::core::backend::{Syncer, SyncOptions, SyncerExt};
+use gitops::core::backend::{SyncOptions, Syncer, SyncerExt};
 use gitops::git::{GitClient, RepositoryOptions};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -48,11 +48,22 @@ struct Cli {
 fn set(cli: &Cli) -> ApplicationSet {
     // What stands in double braces, the generator fills in.
     let template = Application::new(format!("{}-{{{{path.basename}}}}", cli.name))
-        .source(Source::git(&*cli.repo).target_revision(&*cli.revision).path("{{path}}"))
-        .destination(Destination::server(IN_CLUSTER).namespace(format!("{}-{{{{path.basename}}}}", cli.name)))
+        .source(
+            Source::git(&*cli.repo)
+                .target_revision(&*cli.revision)
+                .path("{{path}}"),
+        )
+        .destination(
+            Destination::server(IN_CLUSTER)
+                .namespace(format!("{}-{{{{path.basename}}}}", cli.name)),
+        )
         .sync_option("CreateNamespace=true");
     ApplicationSet::new(&*cli.name)
-        .generator(Generator::git_directories(&*cli.repo, &*cli.revision, [&*cli.directories]))
+        .generator(Generator::git_directories(
+            &*cli.repo,
+            &*cli.revision,
+            [&*cli.directories],
+        ))
         .template(template)
 }
 
@@ -70,8 +81,14 @@ async fn main() -> Result<()> {
         println!(
             "{:<24} {:<24} -> {}",
             app.name(),
-            source.and_then(|source| source.path.as_deref()).unwrap_or_default(),
-            app.spec.destination.namespace.as_deref().unwrap_or_default(),
+            source
+                .and_then(|source| source.path.as_deref())
+                .unwrap_or_default(),
+            app.spec
+                .destination
+                .namespace
+                .as_deref()
+                .unwrap_or_default(),
         );
     }
     if apps.is_empty() {
@@ -92,8 +109,13 @@ async fn main() -> Result<()> {
                 tokio::time::sleep(Duration::from_millis(500)).await;
             }
         };
-        if tokio::time::timeout(Duration::from_secs(60), there).await.is_err() {
-            bail!("application {app} was not made within a minute: does the application set controller run?");
+        if tokio::time::timeout(Duration::from_secs(60), there)
+            .await
+            .is_err()
+        {
+            bail!(
+                "application {app} was not made within a minute: does the application set controller run?"
+            );
         }
     }
 
@@ -103,7 +125,11 @@ async fn main() -> Result<()> {
     let mut results = backend.sync_all(names, SyncOptions::default(), cli.at_once);
     while let Some((app, result)) = results.next().await {
         let line = match result {
-            Ok(outcome) if outcome.is_success() => format!("{app}: {} at {}", outcome.phase, outcome.revisions.join(", ")),
+            Ok(outcome) if outcome.is_success() => format!(
+                "{app}: {} at {}",
+                outcome.phase,
+                outcome.revisions.join(", ")
+            ),
             Ok(outcome) => {
                 failed += 1;
                 format!("{app}: {}: {}", outcome.phase, outcome.message)

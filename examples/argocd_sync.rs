@@ -57,7 +57,11 @@ async fn main() -> Result<()> {
 
     let manager = ArgoCDManager::new(ArgoCdBackend::new(argocd.clone()));
     let app = Application::new(&*cli.name)
-        .source(Source::git(&*cli.repo).path(&*cli.path).revision(&*cli.revision))
+        .source(
+            Source::git(&*cli.repo)
+                .path(&*cli.path)
+                .revision(&*cli.revision),
+        )
         .in_namespace(&*cli.to)
         .sync_option("CreateNamespace=true");
     let put = manager.create_application(&app).await?;
@@ -74,7 +78,13 @@ async fn main() -> Result<()> {
     let backend = manager.backend();
     let app = app.app_ref();
     let operation = backend
-        .sync(&app, &SyncOptions { prune: Some(true), ..SyncOptions::default() })
+        .sync(
+            &app,
+            &SyncOptions {
+                prune: Some(true),
+                ..SyncOptions::default()
+            },
+        )
         .await?;
     let mut events = backend.events(&operation);
     while let Some(event) = events.next().await {
@@ -96,10 +106,23 @@ async fn main() -> Result<()> {
         .wait_until_healthy(&app, Duration::from_secs(cli.timeout))
         .await
         .context("it does not become healthy")?;
-    println!("{} and {} at {}", status.sync, status.health.status, status.revisions.join(", "));
+    println!(
+        "{} and {} at {}",
+        status.sync,
+        status.health.status,
+        status.revisions.join(", ")
+    );
     for resource in &status.resources {
-        let health = resource.health.as_ref().map(|health| health.status.to_string());
-        println!("  {} {} {}", resource.id, resource.sync, health.unwrap_or_default());
+        let health = resource
+            .health
+            .as_ref()
+            .map(|health| health.status.to_string());
+        println!(
+            "  {} {} {}",
+            resource.id,
+            resource.sync,
+            health.unwrap_or_default()
+        );
     }
 
     let query = LogQuery {

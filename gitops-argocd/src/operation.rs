@@ -92,9 +92,7 @@ pub(crate) fn status_of(app: &lean::Application) -> Option<OperationStatus> {
             message: state.message.clone(),
             revisions: revisions(state),
             started_at: state.started_at,
-            finished_at: state
-                .finished_at
-                .filter(|_| state.phase.is_completed()),
+            finished_at: state.finished_at.filter(|_| state.phase.is_completed()),
             initiated_by: initiator(&state.operation),
             retry_count: u32::try_from(state.retry_count).unwrap_or_default(),
         },
@@ -126,7 +124,10 @@ fn initiator(operation: &lean::Operation) -> String {
     if let Some(name) = operation.note(INITIATOR) {
         return name.to_owned();
     }
-    match (&*operation.initiated_by.username, operation.initiated_by.automated) {
+    match (
+        &*operation.initiated_by.username,
+        operation.initiated_by.automated,
+    ) {
         ("", true) => "automated sync policy".to_owned(),
         (name, _) => name.to_owned(),
     }
@@ -151,7 +152,10 @@ fn revisions(state: &lean::OperationState) -> Vec<String> {
 
 /// The outcome of an operation that ended.
 pub(crate) fn outcome(operation: &Operation, state: &lean::OperationState) -> SyncOutcome {
-    let resources = state.sync_result.iter().flat_map(|result| &result.resources);
+    let resources = state
+        .sync_result
+        .iter()
+        .flat_map(|result| &result.resources);
     SyncOutcome {
         operation: operation.clone(),
         phase: phase(state, false),
@@ -222,7 +226,8 @@ mod tests {
         serde_json::from_str(json).unwrap()
     }
 
-    const OURS: &str = r#""info":[{"name":"gitops.rs/operation","value":"a"}],"sync":{"revision":"main"}"#;
+    const OURS: &str =
+        r#""info":[{"name":"gitops.rs/operation","value":"a"}],"sync":{"revision":"main"}"#;
 
     #[test]
     fn an_operation_is_followed_by_its_name() {
@@ -274,10 +279,7 @@ mod tests {
             look(&app, "started-2026-01-01T00:00:00Z"),
             Seen::Ended(_)
         ));
-        assert_eq!(
-            status_of(&app).unwrap().id,
-            "started-2026-01-01T00:00:00Z"
-        );
+        assert_eq!(status_of(&app).unwrap().id, "started-2026-01-01T00:00:00Z");
     }
 
     #[test]
@@ -296,23 +298,50 @@ mod tests {
     #[test]
     fn kubectls_words_tell_what_happened() {
         let cases = [
-            ("Synced", "deployment.apps/a created", ResourceAction::Created),
-            ("Synced", "deployment.apps/a configured", ResourceAction::Updated),
-            ("Synced", "deployment.apps/a serverside-applied", ResourceAction::Updated),
-            ("Synced", "deployment.apps/a replaced", ResourceAction::Updated),
-            ("Synced", "deployment.apps/a unchanged", ResourceAction::Unchanged),
-            ("Synced", "deployment.apps/a created (dry run)", ResourceAction::Created),
+            (
+                "Synced",
+                "deployment.apps/a created",
+                ResourceAction::Created,
+            ),
+            (
+                "Synced",
+                "deployment.apps/a configured",
+                ResourceAction::Updated,
+            ),
+            (
+                "Synced",
+                "deployment.apps/a serverside-applied",
+                ResourceAction::Updated,
+            ),
+            (
+                "Synced",
+                "deployment.apps/a replaced",
+                ResourceAction::Updated,
+            ),
+            (
+                "Synced",
+                "deployment.apps/a unchanged",
+                ResourceAction::Unchanged,
+            ),
+            (
+                "Synced",
+                "deployment.apps/a created (dry run)",
+                ResourceAction::Created,
+            ),
             ("Synced", "", ResourceAction::Unchanged),
             ("SyncFailed", "no", ResourceAction::Failed),
             ("Pruned", "pruned", ResourceAction::Pruned),
             ("PruneSkipped", "ignored", ResourceAction::PruneSkipped),
-            ("Invented", "deployment.apps/a created", ResourceAction::Created),
+            (
+                "Invented",
+                "deployment.apps/a created",
+                ResourceAction::Created,
+            ),
         ];
         for (status, message, wanted) in cases {
-            let result: lean::ResourceResult = serde_json::from_value(
-                serde_json::json!({"status": status, "message": message}),
-            )
-            .unwrap();
+            let result: lean::ResourceResult =
+                serde_json::from_value(serde_json::json!({"status": status, "message": message}))
+                    .unwrap();
             assert_eq!(action(&result), wanted, "{status} {message}");
         }
     }

@@ -31,19 +31,33 @@ fn map() -> impl Strategy<Value = BTreeMap<String, String>> {
 }
 
 fn render() -> impl Strategy<Value = Render> {
-    let vars = || prop::collection::vec(("[a-z]{1,5}", "[a-z]{0,5}", any::<bool>()), 0..2).prop_map(|vars| {
-        vars.into_iter()
-            .map(|(name, value, code)| JsonnetVar { name, value, code })
-            .collect::<Vec<_>>()
-    });
-    let jsonnet = prop::option::of((vars(), vars(), texts()).prop_map(|(ext_vars, tlas, libs)| Jsonnet {
-        ext_vars,
-        tlas,
-        libs,
-    }));
-    let directory = (any::<bool>(), prop::option::of("[a-z*]{1,5}"), prop::option::of("[a-z*]{1,5}"), jsonnet)
+    let vars = || {
+        prop::collection::vec(("[a-z]{1,5}", "[a-z]{0,5}", any::<bool>()), 0..2).prop_map(|vars| {
+            vars.into_iter()
+                .map(|(name, value, code)| JsonnetVar { name, value, code })
+                .collect::<Vec<_>>()
+        })
+    };
+    let jsonnet = prop::option::of(
+        (vars(), vars(), texts()).prop_map(|(ext_vars, tlas, libs)| Jsonnet {
+            ext_vars,
+            tlas,
+            libs,
+        }),
+    );
+    let directory = (
+        any::<bool>(),
+        prop::option::of("[a-z*]{1,5}"),
+        prop::option::of("[a-z*]{1,5}"),
+        jsonnet,
+    )
         .prop_map(|(recurse, include, exclude, jsonnet)| {
-            Render::Directory(Directory { recurse, include, exclude, jsonnet })
+            Render::Directory(Directory {
+                recurse,
+                include,
+                exclude,
+                jsonnet,
+            })
         });
     let kustomize = (texts(), map(), map(), any::<[bool; 6]>(), prop::collection::vec(("[a-z]{1,5}", 0..9i32), 0..2))
         .prop_map(|(images, common_labels, common_annotations, flags, replicas)| {
@@ -67,18 +81,30 @@ fn render() -> impl Strategy<Value = Render> {
                 ..Kustomize::default()
             }))
         });
-    let helm = (texts(), any::<[bool; 6]>(), prop::collection::vec(("[a-z.]{1,5}", "[a-z]{0,5}", any::<bool>()), 0..3))
+    let helm = (
+        texts(),
+        any::<[bool; 6]>(),
+        prop::collection::vec(("[a-z.]{1,5}", "[a-z]{0,5}", any::<bool>()), 0..3),
+    )
         .prop_map(|(value_files, flags, parameters)| {
             Render::Helm(Box::new(Helm {
                 value_files,
                 release_name: "r".into(),
                 values: "a: 1\n".into(),
-                values_object: flags[0].then(|| json!({"a": {"b": [1, null]}}).as_object().cloned().unwrap()),
+                values_object: flags[0]
+                    .then(|| json!({"a": {"b": [1, null]}}).as_object().cloned().unwrap()),
                 parameters: parameters
                     .into_iter()
-                    .map(|(name, value, force_string)| HelmParameter { name, value, force_string })
+                    .map(|(name, value, force_string)| HelmParameter {
+                        name,
+                        value,
+                        force_string,
+                    })
                     .collect(),
-                file_parameters: vec![HelmFileParameter { name: "f".into(), path: "p".into() }],
+                file_parameters: vec![HelmFileParameter {
+                    name: "f".into(),
+                    path: "p".into(),
+                }],
                 ignore_missing_value_files: flags[1],
                 pass_credentials: flags[2],
                 skip_crds: flags[3],
@@ -90,11 +116,26 @@ fn render() -> impl Strategy<Value = Render> {
     let plugin = (texts(), map()).prop_map(|(array, map)| {
         Render::Plugin(Plugin {
             name: "p".into(),
-            env: vec![EnvVar { name: "A".into(), value: "b".into() }],
+            env: vec![EnvVar {
+                name: "A".into(),
+                value: "b".into(),
+            }],
             parameters: vec![
-                PluginParameter { name: "a".into(), array: Some(array), ..PluginParameter::default() },
-                PluginParameter { name: "m".into(), map: Some(map), ..PluginParameter::default() },
-                PluginParameter { name: "s".into(), string: Some(String::new()), ..PluginParameter::default() },
+                PluginParameter {
+                    name: "a".into(),
+                    array: Some(array),
+                    ..PluginParameter::default()
+                },
+                PluginParameter {
+                    name: "m".into(),
+                    map: Some(map),
+                    ..PluginParameter::default()
+                },
+                PluginParameter {
+                    name: "s".into(),
+                    string: Some(String::new()),
+                    ..PluginParameter::default()
+                },
             ],
         })
     });
@@ -102,8 +143,13 @@ fn render() -> impl Strategy<Value = Render> {
 }
 
 fn source() -> impl Strategy<Value = Source> {
-    (0..3u8, prop::option::of("[a-z/]{1,8}"), prop::option::of("[a-z0-9.]{1,8}"), render()).prop_map(
-        |(kind, path, revision, render)| {
+    (
+        0..3u8,
+        prop::option::of("[a-z/]{1,8}"),
+        prop::option::of("[a-z0-9.]{1,8}"),
+        render(),
+    )
+        .prop_map(|(kind, path, revision, render)| {
             let mut source = match kind {
                 0 => Source::git("https://example.com/a.git"),
                 1 => Source::chart("https://charts.example.com", "chart"),
@@ -114,8 +160,7 @@ fn source() -> impl Strategy<Value = Source> {
             source.render = render;
             source.ref_name = Some("values".into());
             source
-        },
-    )
+        })
 }
 
 fn policy() -> impl Strategy<Value = SyncPolicy> {
@@ -132,7 +177,10 @@ fn policy() -> impl Strategy<Value = SyncPolicy> {
                 allow_empty: flags[2],
                 enabled,
             }),
-            options: options.into_iter().map(|name| format!("{name}=true")).collect(),
+            options: options
+                .into_iter()
+                .map(|name| format!("{name}=true"))
+                .collect(),
             retry: retry.map(|(limit, millis, factor, refresh)| Retry {
                 limit,
                 backoff: Backoff {
@@ -142,8 +190,12 @@ fn policy() -> impl Strategy<Value = SyncPolicy> {
                 },
                 refresh,
             }),
-            managed_namespace_metadata: metadata
-                .map(|(labels, annotations)| ManagedNamespaceMetadata { labels, annotations }),
+            managed_namespace_metadata: metadata.map(|(labels, annotations)| {
+                ManagedNamespaceMetadata {
+                    labels,
+                    annotations,
+                }
+            }),
         })
 }
 
@@ -156,41 +208,55 @@ fn application() -> impl Strategy<Value = Application> {
         prop::option::of(0..100u32),
         any::<bool>(),
     )
-        .prop_map(|(sources, sync_policy, (labels, annotations, finalizers), cluster, limit, suspended)| Application {
-            name: "a".into(),
-            namespace: "team".into(),
-            project: "prod".into(),
-            labels,
-            annotations,
-            finalizers,
-            sources,
-            destination: Destination {
-                cluster: match cluster {
-                    0 => ClusterRef::InCluster,
-                    1 => ClusterRef::Server("https://10.0.0.1:6443".into()),
-                    _ => ClusterRef::Name("prod".into()),
+        .prop_map(
+            |(
+                sources,
+                sync_policy,
+                (labels, annotations, finalizers),
+                cluster,
+                limit,
+                suspended,
+            )| Application {
+                name: "a".into(),
+                namespace: "team".into(),
+                project: "prod".into(),
+                labels,
+                annotations,
+                finalizers,
+                sources,
+                destination: Destination {
+                    cluster: match cluster {
+                        0 => ClusterRef::InCluster,
+                        1 => ClusterRef::Server("https://10.0.0.1:6443".into()),
+                        _ => ClusterRef::Name("prod".into()),
+                    },
+                    namespace: "shop".into(),
                 },
-                namespace: "shop".into(),
+                sync_policy,
+                revision_history_limit: limit,
+                ignore_differences: vec![IgnoreDifference {
+                    group: "apps".into(),
+                    kind: "Deployment".into(),
+                    json_pointers: vec!["/spec/replicas".into()],
+                    jq_path_expressions: vec![".a".into()],
+                    managed_fields_managers: vec!["m".into()],
+                    ..IgnoreDifference::default()
+                }],
+                info: vec![Info {
+                    name: "n".into(),
+                    value: "v".into(),
+                }],
+                hydrate: suspended.then(|| Hydrate {
+                    dry_source: Source::git("https://example.com/dry")
+                        .path("p")
+                        .revision("main"),
+                    sync_branch: "env/prod".into(),
+                    sync_path: "p".into(),
+                    hydrate_to_branch: Some("env/prod-next".into()),
+                }),
+                suspended,
             },
-            sync_policy,
-            revision_history_limit: limit,
-            ignore_differences: vec![IgnoreDifference {
-                group: "apps".into(),
-                kind: "Deployment".into(),
-                json_pointers: vec!["/spec/replicas".into()],
-                jq_path_expressions: vec![".a".into()],
-                managed_fields_managers: vec!["m".into()],
-                ..IgnoreDifference::default()
-            }],
-            info: vec![Info { name: "n".into(), value: "v".into() }],
-            hydrate: suspended.then(|| Hydrate {
-                dry_source: Source::git("https://example.com/dry").path("p").revision("main"),
-                sync_branch: "env/prod".into(),
-                sync_path: "p".into(),
-                hydrate_to_branch: Some("env/prod-next".into()),
-            }),
-            suspended,
-        })
+        )
 }
 
 proptest! {
@@ -239,7 +305,10 @@ fn what_core_does_not_know_stays() {
     assert_eq!(written["spec"]["syncPolicy"]["newer"], 3);
     assert_eq!(written["spec"]["syncPolicy"]["automated"]["newer"], 2);
     assert_eq!(written["metadata"]["resourceVersion"], "9");
-    assert_eq!(written["metadata"]["annotations"]["argocd.argoproj.io/refresh"], "normal");
+    assert_eq!(
+        written["metadata"]["annotations"]["argocd.argoproj.io/refresh"],
+        "normal"
+    );
     assert_eq!(written["operation"]["sync"]["revision"], "main");
 }
 
@@ -275,10 +344,19 @@ fn suspending_keeps_what_automated_sync_was() {
 #[test]
 fn what_argo_cd_would_refuse_is_refused_and_named() {
     for (spec, says) in [
-        (json!({"source": {"repoURL": "r", "helm": {}, "kustomize": {}}}), "more than one"),
+        (
+            json!({"source": {"repoURL": "r", "helm": {}, "kustomize": {}}}),
+            "more than one",
+        ),
         (json!({"revisionHistoryLimit": -1}), "revisionHistoryLimit"),
-        (json!({"syncPolicy": {"retry": {"backoff": {"duration": "soon"}}}}), "retry.backoff.duration"),
-        (json!({"syncPolicy": {"retry": {"backoff": {"factor": -2}}}}), "retry.backoff.factor"),
+        (
+            json!({"syncPolicy": {"retry": {"backoff": {"duration": "soon"}}}}),
+            "retry.backoff.duration",
+        ),
+        (
+            json!({"syncPolicy": {"retry": {"backoff": {"factor": -2}}}}),
+            "retry.backoff.factor",
+        ),
     ] {
         let record: types::Application =
             serde_json::from_value(json!({"metadata": {"name": "a"}, "spec": spec})).unwrap();
@@ -290,7 +368,14 @@ fn what_argo_cd_would_refuse_is_refused_and_named() {
 
 #[test]
 fn durations_are_read_as_go_writes_them() {
-    for (text, seconds) in [("5s", 5.0), ("3m0s", 180.0), ("1h2m3s", 3723.0), ("90", 90.0), ("1.5s", 1.5), ("250ms", 0.25)] {
+    for (text, seconds) in [
+        ("5s", 5.0),
+        ("3m0s", 180.0),
+        ("1h2m3s", 3723.0),
+        ("90", 90.0),
+        ("1.5s", 1.5),
+        ("250ms", 0.25),
+    ] {
         let record: types::Application = serde_json::from_value(json!({
             "metadata": {"name": "a"},
             "spec": {"syncPolicy": {"retry": {"backoff": {"duration": text}}}},

@@ -88,8 +88,7 @@ async fn every_code_of_grpc_is_a_kind() {
     ];
     for (code, status, kind) in kinds {
         let body = json!({"error": "why", "code": code, "message": "why", "details": []});
-        let (_server, result) =
-            answering(ResponseTemplate::new(status).set_body_json(body)).await;
+        let (_server, result) = answering(ResponseTemplate::new(status).set_body_json(body)).await;
         let error = result.unwrap_err();
         assert_eq!(error.kind(), kind, "{code}: {error}");
         if kind != ErrorKind::Unauthenticated {
@@ -240,17 +239,17 @@ async fn names_that_need_it_are_encoded_and_none_leads_elsewhere() {
         ("git@host:a/../b%2f", "git@host:a%2F..%2Fb%252f"),
         ("ü/ñ", "%C3%BC%2F%C3%B1"),
     ] {
-        client.get_repository(Access::Read, url, None).await.unwrap();
+        client
+            .get_repository(Access::Read, url, None)
+            .await
+            .unwrap();
         let requests = server.received_requests().await.unwrap();
         let asked = requests.last().unwrap().url.path().to_owned();
         assert_eq!(asked, format!("/api/v1/repositories/{encoded}"));
     }
     let before = server.received_requests().await.unwrap().len();
     for name in ["", ".", ".."] {
-        let error = client
-            .get_project(name)
-            .await
-            .unwrap_err();
+        let error = client.get_project(name).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{name:?}");
     }
     assert_eq!(server.received_requests().await.unwrap().len(), before);
@@ -275,7 +274,8 @@ async fn what_is_not_there_is_not_found_and_not_forbidden() {
 async fn an_application_that_moved_to_another_project_is_found_again() {
     let server = MockServer::start().await;
     with_project(&server, "a").await;
-    let forbidden = json!({"error": "permission denied", "code": 7, "message": "permission denied"});
+    let forbidden =
+        json!({"error": "permission denied", "code": 7, "message": "permission denied"});
     Mock::given(path("/api/v1/applications/a"))
         .and(query_param("project", "prod"))
         .respond_with(ResponseTemplate::new(403).set_body_json(forbidden))
@@ -356,9 +356,17 @@ async fn a_throttled_call_waits_as_long_as_the_server_says() {
         .mount(&server)
         .await;
     let begun = std::time::Instant::now();
-    let version = ArgoCd::new(quick(&server)).unwrap().version().await.unwrap();
+    let version = ArgoCd::new(quick(&server))
+        .unwrap()
+        .version()
+        .await
+        .unwrap();
     assert_eq!(version.version, "v3.2.11");
-    assert!(begun.elapsed() >= Duration::from_secs(1), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() >= Duration::from_secs(1),
+        "{:?}",
+        begun.elapsed()
+    );
 }
 
 #[tokio::test]
@@ -367,7 +375,9 @@ async fn a_session_that_ended_is_made_anew_once() {
     for (token, times) in [("first", 1), ("second", 1)] {
         Mock::given(method("POST"))
             .and(path("/api/v1/session"))
-            .and(body_partial_json(json!({"username": "admin", "password": "canary"})))
+            .and(body_partial_json(
+                json!({"username": "admin", "password": "canary"}),
+            ))
             .respond_with(ResponseTemplate::new(200).set_body_json(json!({"token": token})))
             .up_to_n_times(times)
             .mount(&server)
@@ -407,7 +417,9 @@ async fn a_session_that_ended_is_made_anew_once() {
 async fn a_token_that_is_refused_is_refused() {
     let server = MockServer::start().await;
     Mock::given(path("/api/v1/projects"))
-        .respond_with(ResponseTemplate::new(401).set_body_json(json!({"code": 16, "message": "no session"})))
+        .respond_with(
+            ResponseTemplate::new(401).set_body_json(json!({"code": 16, "message": "no session"})),
+        )
         .mount(&server)
         .await;
     let error = client(&server).list_projects().await.unwrap_err();
@@ -424,7 +436,10 @@ async fn a_renewed_token_is_taken_over() {
         .respond_with(
             ResponseTemplate::new(200)
                 .set_body_json(json!({"items": []}))
-                .insert_header("set-cookie", "argocd.token=fresh; path=/; SameSite=lax; httpOnly"),
+                .insert_header(
+                    "set-cookie",
+                    "argocd.token=fresh; path=/; SameSite=lax; httpOnly",
+                ),
         )
         .mount(&server)
         .await;
@@ -492,7 +507,10 @@ async fn a_streams_error_needs_no_newline_and_a_cut_is_an_error() {
     .await;
     assert_eq!(told.len(), 2);
     assert_eq!(told[0].as_ref().unwrap(), "a");
-    assert_eq!(told[1].as_ref().unwrap_err().kind(), ErrorKind::Unauthenticated);
+    assert_eq!(
+        told[1].as_ref().unwrap_err().kind(),
+        ErrorKind::Unauthenticated
+    );
 
     let told = events(b"data: {\"result\":{\"type\":\"ADDED\",\"appli").await;
     assert_eq!(told.len(), 1);
@@ -574,7 +592,11 @@ async fn a_sync_of_resources_that_are_not_there_is_no_sync_of_all() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let requests = server.received_requests().await.unwrap();
-    assert!(requests.iter().all(|request| request.method.as_str() == "GET"));
+    assert!(
+        requests
+            .iter()
+            .all(|request| request.method.as_str() == "GET")
+    );
 }
 
 /// A wait whose stream is cut at once, every time, still learns the end, and never takes a newer operation for its own.
@@ -612,7 +634,11 @@ async fn a_wait_outlives_cut_streams_and_takes_no_newer_operation_for_its_own() 
     let answers = [
         ResponseTemplate::new(200).set_body_json(state("ours", "Running", "2026-01-01T00:00:00Z")),
         ResponseTemplate::new(503),
-        ResponseTemplate::new(200).set_body_json(state("ours", "Succeeded", "2026-01-01T00:00:09Z")),
+        ResponseTemplate::new(200).set_body_json(state(
+            "ours",
+            "Succeeded",
+            "2026-01-01T00:00:09Z",
+        )),
     ];
     for answer in answers {
         Mock::given(path("/api/v1/applications/a"))
@@ -622,7 +648,11 @@ async fn a_wait_outlives_cut_streams_and_takes_no_newer_operation_for_its_own() 
             .await;
     }
     Mock::given(path("/api/v1/applications/a"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(state("newer", "Failed", "2026-01-01T00:01:00Z")))
+        .respond_with(ResponseTemplate::new(200).set_body_json(state(
+            "newer",
+            "Failed",
+            "2026-01-01T00:01:00Z",
+        )))
         .mount(&server)
         .await;
     let backend = ArgoCdBackend::new(client(&server)).with_options(ArgoCdOptions {
@@ -645,7 +675,10 @@ async fn a_wait_outlives_cut_streams_and_takes_no_newer_operation_for_its_own() 
     assert_eq!(outcome.phase, OperationPhase::Succeeded);
     assert_eq!(outcome.revisions, ["abc"]);
     assert_eq!(
-        events.iter().filter(|kind| matches!(kind, EventKind::Resource { .. })).count(),
+        events
+            .iter()
+            .filter(|kind| matches!(kind, EventKind::Resource { .. }))
+            .count(),
         1,
         "{events:?}"
     );
@@ -662,7 +695,9 @@ async fn a_wait_outlives_cut_streams_and_takes_no_newer_operation_for_its_own() 
 async fn a_watch_tells_of_gaps_and_of_what_went_meanwhile() {
     let server = MockServer::start().await;
     Mock::given(path("/api/v1/settings"))
-        .respond_with(ResponseTemplate::new(200).set_body_json(json!({"controllerNamespace": "argocd"})))
+        .respond_with(
+            ResponseTemplate::new(200).set_body_json(json!({"controllerNamespace": "argocd"})),
+        )
         .mount(&server)
         .await;
     Mock::given(path("/api/v1/stream/applications"))

@@ -15,9 +15,7 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::ArgoCdBackend;
-use crate::operation::{
-    DEADLINE, Seen, action, is_settled, look, object_id, outcome,
-};
+use crate::operation::{DEADLINE, Seen, action, is_settled, look, object_id, outcome};
 use crate::types::lean;
 
 const FIRST_DELAY: Duration = Duration::from_millis(250);
@@ -160,7 +158,9 @@ impl<'a> Looks<'a> {
             // Without a stream there are still looks, at their own pace.
             Err(error) => {
                 tracing::debug!(app = %self.app, %error, "no stream");
-                self.look_at = self.look_at.min(Instant::now() + LAST_DELAY.min(self.backend.options.look));
+                self.look_at = self
+                    .look_at
+                    .min(Instant::now() + LAST_DELAY.min(self.backend.options.look));
                 tokio::time::sleep(self.delay).await;
                 self.delay = (self.delay * 2).min(LAST_DELAY);
             }
@@ -174,7 +174,9 @@ impl<'a> Looks<'a> {
         if !error.is_retryable() || since.elapsed() > self.backend.options.patience {
             return Err(error);
         }
-        let pause = error.retry_after().map_or(self.delay, |after| after.max(self.delay));
+        let pause = error
+            .retry_after()
+            .map_or(self.delay, |after| after.max(self.delay));
         tracing::debug!(app = %self.app, %error, ?pause, "Argo CD is away");
         tokio::time::sleep(pause).await;
         self.delay = (self.delay * 2).min(LAST_DELAY);
@@ -288,23 +290,19 @@ impl<'a> Told<'a> {
     }
 
     fn event(&self, kind: EventKind) -> SyncEvent {
-        SyncEvent::now(
-            self.operation.app.clone(),
-            &*self.operation.id,
-            kind,
-        )
+        SyncEvent::now(self.operation.app.clone(), &*self.operation.id, kind)
     }
 
-    fn progress(
-        &mut self,
-        state: &lean::OperationState,
-        tell: &mut (dyn FnMut(SyncEvent) + Send),
-    ) {
+    fn progress(&mut self, state: &lean::OperationState, tell: &mut (dyn FnMut(SyncEvent) + Send)) {
         if !self.started {
             self.started = true;
             tell(self.event(EventKind::SyncStarted));
         }
-        for result in state.sync_result.iter().flat_map(|result| &result.resources) {
+        for result in state
+            .sync_result
+            .iter()
+            .flat_map(|result| &result.resources)
+        {
             let id = object_id(result);
             if self.resources.get(&id) == Some(result) {
                 continue;
@@ -325,7 +323,11 @@ impl<'a> Told<'a> {
         }
     }
 
-    fn finished(&self, outcome: SyncOutcome, tell: &mut (dyn FnMut(SyncEvent) + Send)) -> SyncOutcome {
+    fn finished(
+        &self,
+        outcome: SyncOutcome,
+        tell: &mut (dyn FnMut(SyncEvent) + Send),
+    ) -> SyncOutcome {
         tell(self.event(EventKind::SyncFinished {
             outcome: Box::new(outcome.clone()),
         }));
@@ -347,9 +349,8 @@ fn changed(
             message: now.message.clone(),
         });
     }
-    let is_new = before.is_none_or(|before| {
-        before.status != now.status || action(before) != action(now)
-    });
+    let is_new =
+        before.is_none_or(|before| before.status != now.status || action(before) != action(now));
     if is_new {
         return Some(EventKind::Resource {
             id,

@@ -161,7 +161,8 @@ impl Syncer for ArgoCdBackend {
         let id = new_id();
         let started_at = Timestamp::now();
         let wanted = request::sync(&record, options, &id, started_at)?;
-        self.when_free(app, || self.access.start(app, &wanted)).await?;
+        self.when_free(app, || self.access.start(app, &wanted))
+            .await?;
         Ok(named(app, id, started_at))
     }
 

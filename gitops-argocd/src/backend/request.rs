@@ -7,8 +7,8 @@ use jiff::{SignedDuration, Timestamp};
 
 use crate::operation::{DEADLINE, ID, INITIATOR};
 use crate::types::{
-    Application, Info, Operation, OperationInitiator, SyncOperation,
-    SyncOperationResource, SyncStrategy, SyncStrategyHook, backoff_from_core,
+    Application, Info, Operation, OperationInitiator, SyncOperation, SyncOperationResource,
+    SyncStrategy, SyncStrategyHook, backoff_from_core,
 };
 
 fn note(name: &str, value: impl Into<String>) -> Info {
@@ -70,8 +70,11 @@ pub(super) fn sync(
         .and_then(|policy| policy.sync_options.clone())
         .unwrap_or_default();
     for option in &options.options {
-        let name = option.split_once('=').map_or(option.as_str(), |(name, _)| name);
-        sync_options.retain(|have| have.split_once('=').map_or(have.as_str(), |(name, _)| name) != name);
+        let name = option
+            .split_once('=')
+            .map_or(option.as_str(), |(name, _)| name);
+        sync_options
+            .retain(|have| have.split_once('=').map_or(have.as_str(), |(name, _)| name) != name);
         sync_options.push(option.clone());
     }
     let prune = options.prune.unwrap_or_else(|| {
@@ -218,7 +221,10 @@ mod tests {
             sync.sync_options.unwrap(),
             ["CreateNamespace=true", "PruneLast=true"]
         );
-        assert_eq!((sync.revision, sync.revisions, sync.resources), (None, None, None));
+        assert_eq!(
+            (sync.revision, sync.revisions, sync.resources),
+            (None, None, None)
+        );
         assert_eq!(operation.info.unwrap()[0].value, "id");
     }
 
@@ -268,7 +274,10 @@ mod tests {
                     .collect::<Vec<_>>()
             })
         };
-        assert_eq!(names(pattern("*", "web")).unwrap(), ["Deployment", "Service"]);
+        assert_eq!(
+            names(pattern("*", "web")).unwrap(),
+            ["Deployment", "Service"]
+        );
         assert_eq!(names(pattern("Service", "*")).unwrap(), ["Service"]);
         let error = names(pattern("Ingress", "*")).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::NotFound);

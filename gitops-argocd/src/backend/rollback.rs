@@ -50,7 +50,9 @@ fn entry(record: &Application, app: &AppRef, id: i64) -> Result<()> {
         .any(|entry| entry.id == id)
         .then_some(())
         .ok_or_else(|| {
-            Error::not_found(format!("application {app} has no entry {id} in its history"))
+            Error::not_found(format!(
+                "application {app} has no entry {id} in its history"
+            ))
         })
 }
 
@@ -87,8 +89,7 @@ impl ArgoCdBackend {
             Ok((outcome, _)) => (outcome, true),
             Err(error) => (Err(error), false),
         };
-        let restore =
-            paused && (!started || options.auto_sync == AutoSync::PauseAndRestore);
+        let restore = paused && (!started || options.auto_sync == AutoSync::PauseAndRestore);
         if restore && let Err(error) = self.resume(app).await {
             return Err(error.context(format!(
                 "automated sync of application {app} is off and could not be turned on again"
@@ -99,9 +100,9 @@ impl ArgoCdBackend {
                 outcome,
                 auto_sync_paused: paused && !restore,
             }),
-            Err(error) if paused && !restore => Err(error.context(format!(
-                "automated sync of application {app} is off"
-            ))),
+            Err(error) if paused && !restore => {
+                Err(error.context(format!("automated sync of application {app} is off")))
+            }
             Err(error) => Err(error),
         }
     }

@@ -80,7 +80,9 @@ impl ArgoCdBackend {
             .and_then(|policy| policy.automated.as_ref());
         let (note, enabled) = match before {
             None => (
-                json!(enabled_name(automated.and_then(|automated| automated.enabled))),
+                json!(enabled_name(
+                    automated.and_then(|automated| automated.enabled)
+                )),
                 json!(false),
             ),
             Some(before) => (

@@ -19,9 +19,8 @@ const LAST_DELAY: Duration = Duration::from_secs(30);
 /// Whether the selector means this application; the servers' own filters are wider, or fewer.
 fn matches(selector: &Selector, own: &str, app: &lean::Application) -> bool {
     let name = app.app_ref();
-    let namespace = |wanted: &str| {
-        wanted == name.namespace || (wanted.is_empty() && name.namespace == own)
-    };
+    let namespace =
+        |wanted: &str| wanted == name.namespace || (wanted.is_empty() && name.namespace == own);
     let project = if app.spec.project.is_empty() {
         "default"
     } else {
@@ -102,9 +101,15 @@ impl Watch {
                 // A gap: after it all that is is told again.
                 self.stream = None;
                 self.list_at = None;
-                self.pause = Some(error.retry_after().map_or(self.delay, |after| after.max(self.delay)));
+                self.pause = Some(
+                    error
+                        .retry_after()
+                        .map_or(self.delay, |after| after.max(self.delay)),
+                );
                 self.delay = (self.delay * 2).min(LAST_DELAY);
-                self.known.values_mut().for_each(|(version, _)| version.clear());
+                self.known
+                    .values_mut()
+                    .for_each(|(version, _)| version.clear());
                 return Err(error);
             }
         }

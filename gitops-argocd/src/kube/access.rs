@@ -1,8 +1,8 @@
 //! Kubernetes as a door for the backend.
 
 use async_trait::async_trait;
-use futures::stream::BoxStream;
 use futures::StreamExt;
+use futures::stream::BoxStream;
 use gitops_core::application::AppRef;
 use gitops_core::backend::{DeleteOptions, Propagation, Selector};
 use gitops_core::{Error, ErrorKind, Result};
@@ -119,8 +119,9 @@ impl KubeArgoCd {
 
     /// Asks for an operation, as `SetAppOperation` of argo-cd 3.2 does.
     async fn ask(&self, app: &AppRef, operation: &Operation) -> Result<()> {
-        let operation = serde_json::to_value(operation)
-            .map_err(|error| Error::internal("the operation cannot be written").with_source(error))?;
+        let operation = serde_json::to_value(operation).map_err(|error| {
+            Error::internal("the operation cannot be written").with_source(error)
+        })?;
         self.change(app, "sync application", |record| {
             if record.operation.is_some() {
                 return Err(busy(app));
@@ -139,17 +140,17 @@ impl KubeArgoCd {
         .await
     }
 
-    async fn write(
-        &self,
-        record: &Application,
-        create: bool,
-    ) -> Result<Application> {
+    async fn write(&self, record: &Application, create: bool) -> Result<Application> {
         let mut record = record.clone();
-        let namespace = record.metadata.namespace.get_or_insert_with(|| self.namespace.clone());
+        let namespace = record
+            .metadata
+            .namespace
+            .get_or_insert_with(|| self.namespace.clone());
         let requests = self.requests(Some(namespace));
         let name = record.name().to_owned();
-        let body = serde_json::to_vec(&record)
-            .map_err(|error| Error::internal("the application cannot be written").with_source(error))?;
+        let body = serde_json::to_vec(&record).map_err(|error| {
+            Error::internal("the application cannot be written").with_source(error)
+        })?;
         let params = PostParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PostParams::default()
@@ -159,7 +160,8 @@ impl KubeArgoCd {
         } else {
             requests.replace(&name, &params, body)
         };
-        self.send(request, || format!("write application {name}")).await
+        self.send(request, || format!("write application {name}"))
+            .await
     }
 }
 
@@ -302,14 +304,18 @@ impl Access for KubeArgoCd {
             let mut finalizers: Vec<String> = have
                 .iter()
                 .filter(|name| {
-                    ![finalizer::RESOURCES, finalizer::RESOURCES_FOREGROUND, finalizer::RESOURCES_BACKGROUND]
-                        .contains(&name.as_str())
+                    ![
+                        finalizer::RESOURCES,
+                        finalizer::RESOURCES_FOREGROUND,
+                        finalizer::RESOURCES_BACKGROUND,
+                    ]
+                    .contains(&name.as_str())
                 })
                 .cloned()
                 .collect();
             finalizers.extend(wanted.map(str::to_owned));
-            let is_same = finalizers.len() == have.len()
-                && finalizers.iter().all(|name| have.contains(name));
+            let is_same =
+                finalizers.len() == have.len() && finalizers.iter().all(|name| have.contains(name));
             // Finalizers cannot be added to what is being deleted already.
             if is_same || (record.metadata.deletion_timestamp.is_some() && wanted.is_some()) {
                 return Ok(None);

@@ -164,7 +164,8 @@ impl Target {
                 .find(|port| port.name.as_ref() == Some(name))
                 .and_then(|port| u16::try_from(port.container_port).ok()),
         };
-        let port = port.ok_or_else(|| Error::not_found("the pod does not have the Service's port"))?;
+        let port =
+            port.ok_or_else(|| Error::not_found("the pod does not have the Service's port"))?;
         Ok((ready.metadata.name.unwrap_or_default(), port))
     }
 }

@@ -137,7 +137,11 @@ fn data(form: Form, value: &impl Serialize) -> Result<BTreeMap<String, ByteStrin
                 Value::Number(number) => number.to_string(),
                 _ => return None,
             };
-            let key = if key == form.url { "url".to_owned() } else { key };
+            let key = if key == form.url {
+                "url".to_owned()
+            } else {
+                key
+            };
             Some((key, ByteString(text.into_bytes())))
         })
         .collect())
@@ -150,11 +154,7 @@ fn same_url(a: &str, b: &str) -> bool {
         match url.split_once("://") {
             Some((scheme, rest)) => {
                 let (host, path) = rest.split_once('/').unwrap_or((rest, ""));
-                format!(
-                    "{}://{}/{path}",
-                    scheme.to_lowercase(),
-                    host.to_lowercase()
-                )
+                format!("{}://{}/{path}", scheme.to_lowercase(), host.to_lowercase())
             }
             None => url.to_owned(),
         }
@@ -265,7 +265,10 @@ impl KubeArgoCd {
         project: Option<&str>,
     ) -> Result<()> {
         let label = repository(access).label;
-        match self.find(label, url, Some(project.unwrap_or_default())).await? {
+        match self
+            .find(label, url, Some(project.unwrap_or_default()))
+            .await?
+        {
             Some(secret) => self.delete_secret(&secret).await,
             None => Err(Error::not_found("there is no such repository")),
         }
@@ -275,7 +278,10 @@ impl KubeArgoCd {
     ///
     /// # Errors
     /// As [`list_repositories`](Self::list_repositories).
-    pub async fn list_repository_credentials(&self, access: Access) -> Result<Vec<RepoCredentials>> {
+    pub async fn list_repository_credentials(
+        &self,
+        access: Access,
+    ) -> Result<Vec<RepoCredentials>> {
         let form = credentials(access);
         let secrets = self.list_secrets(form.label).await?;
         secrets.iter().map(|secret| read(form, secret)).collect()
@@ -338,7 +344,11 @@ impl KubeArgoCd {
         let host = host.trim_matches(['[', ']']).replace(':', "-");
         let config = serde_json::to_string(&wanted.config)
             .map_err(|_| Error::internal("the cluster's configuration cannot be written"))?;
-        let name = if wanted.name.is_empty() { server } else { &wanted.name };
+        let name = if wanted.name.is_empty() {
+            server
+        } else {
+            &wanted.name
+        };
         let mut fields = vec![
             ("server", server.to_owned()),
             ("name", name.to_owned()),
@@ -470,7 +480,10 @@ mod tests {
 
     #[test]
     fn urls_that_mean_the_same_are_the_same() {
-        assert!(same_url("https://Example.com/a.git", "https://example.com/a/"));
+        assert!(same_url(
+            "https://Example.com/a.git",
+            "https://example.com/a/"
+        ));
         assert!(!same_url("https://example.com/a", "https://example.com/A"));
         assert!(same_url("git@host:a.git", "git@host:a"));
     }

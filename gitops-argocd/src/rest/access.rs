@@ -28,7 +28,12 @@ fn query(selector: &Selector) -> ApplicationQuery {
         .as_ref()
         .map(|app| app.namespace.clone())
         .filter(|namespace| !namespace.is_empty())
-        .or_else(|| selector.namespace.clone().filter(|namespace| !namespace.is_empty()));
+        .or_else(|| {
+            selector
+                .namespace
+                .clone()
+                .filter(|namespace| !namespace.is_empty())
+        });
     ApplicationQuery {
         name: selector.app.as_ref().map(|app| app.name.clone()),
         projects: selector.projects.clone(),
@@ -100,12 +105,10 @@ impl Access for ArgoCd {
 
     async fn start(&self, app: &AppRef, operation: &Operation) -> Result<()> {
         let sync = operation.sync.clone().unwrap_or_default();
-        let positions = sync.revisions.as_ref().map(|revisions| {
-            (1..)
-                .zip(revisions)
-                .map(|(position, _)| position)
-                .collect()
-        });
+        let positions = sync
+            .revisions
+            .as_ref()
+            .map(|revisions| (1..).zip(revisions).map(|(position, _)| position).collect());
         let request = SyncRequest {
             revision: sync.revision,
             dry_run: sync.dry_run,

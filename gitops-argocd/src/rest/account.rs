@@ -89,10 +89,7 @@ impl ArgoCd {
     /// # Errors
     /// `Unauthenticated`.
     pub async fn list_accounts(&self) -> Result<Vec<Account>> {
-        let items: Items<Account> = self
-            .get_call(["account"], "list accounts")
-            .json()
-            .await?;
+        let items: Items<Account> = self.get_call(["account"], "list accounts").json().await?;
         Ok(items.items.unwrap_or_default())
     }
 

@@ -202,7 +202,9 @@ pub(super) async fn json_body(response: Response, limit: usize, what: &str) -> R
         .map(readable);
     if !is_json(response.headers()) {
         return Err(Error::integrity(match kind {
-            Some(kind) => format!("the answer is {kind}, not JSON: is something between here and Argo CD?"),
+            Some(kind) => {
+                format!("the answer is {kind}, not JSON: is something between here and Argo CD?")
+            }
             None => "the answer is not JSON: is something between here and Argo CD?".to_owned(),
         })
         .context(what.to_owned()));
@@ -255,7 +257,12 @@ mod tests {
 
     #[test]
     fn messages_tell_what_codes_do_not() {
-        let busy = refused(None, Some(9), "another operation is already in progress", "");
+        let busy = refused(
+            None,
+            Some(9),
+            "another operation is already in progress",
+            "",
+        );
         assert_eq!(busy.kind(), ErrorKind::OperationInProgress);
         let different = refused(
             None,

@@ -14,7 +14,9 @@ use serde_with::skip_serializing_none;
 use super::ArgoCd;
 use super::answer::decode;
 use super::call::{Call, Refresh};
-use super::model::{ChartDetails, Items, Link, Manifests, OciMetadata, RevisionMetadata, SyncWindows};
+use super::model::{
+    ChartDetails, Items, Link, Manifests, OciMetadata, RevisionMetadata, SyncWindows,
+};
 use super::resource::PatchType;
 use super::stream::parts;
 use crate::types::{
@@ -155,7 +157,10 @@ impl ArgoCd {
         Ok(statuses(decode(&body, what)?))
     }
 
-    pub(crate) async fn list_lean(&self, query: &ApplicationQuery) -> Result<lean::ApplicationList> {
+    pub(crate) async fn list_lean(
+        &self,
+        query: &ApplicationQuery,
+    ) -> Result<lean::ApplicationList> {
         let what = "list applications";
         let body = self
             .applications(query, &["applications"], what)
@@ -171,7 +176,10 @@ impl ArgoCd {
     pub async fn get_application(&self, app: &AppRef) -> Result<Application> {
         self.app_json(app, |project| {
             Ok(self
-                .get_call(["applications", &app.name], format!("get application {app}"))
+                .get_call(
+                    ["applications", &app.name],
+                    format!("get application {app}"),
+                )
                 .of(app, project))
         })
         .await
@@ -180,7 +188,10 @@ impl ArgoCd {
     pub(crate) async fn get_lean(&self, app: &AppRef) -> Result<lean::Application> {
         self.app_json(app, |project| {
             Ok(self
-                .get_call(["applications", &app.name], format!("get application {app}"))
+                .get_call(
+                    ["applications", &app.name],
+                    format!("get application {app}"),
+                )
                 .of(app, project))
         })
         .await
@@ -366,8 +377,13 @@ impl ArgoCd {
         app: &AppRef,
         request: &RollbackRequest,
     ) -> Result<Application> {
-        self.started(app, "rollback", format!("roll application {app} back"), request)
-            .await
+        self.started(
+            app,
+            "rollback",
+            format!("roll application {app} back"),
+            request,
+        )
+        .await
     }
 
     async fn started(

@@ -91,9 +91,7 @@ impl ArgoCd {
         }
         let what = "log in";
         let body = json!({"username": username, "password": password.expose()});
-        let call = self
-            .call(Method::POST, ["session"], what)
-            .body(&body)?;
+        let call = self.call(Method::POST, ["session"], what).body(&body)?;
         let response = call.send(None).await?;
         let answer: Answer = decode(
             &json_body(response, self.0.config.max_answer, what).await?,
@@ -162,8 +160,9 @@ impl<'a> Call<'a> {
             for part in &self.path {
                 // `.` and `..` would not name a thing but lead elsewhere, and an empty part would name another call.
                 if matches!(part.as_str(), "" | "." | "..") {
-                    return Err(Error::invalid(format!("{part:?} is no name"))
-                        .context(self.what.clone()));
+                    return Err(
+                        Error::invalid(format!("{part:?} is no name")).context(self.what.clone())
+                    );
                 }
                 path.push(part);
             }
@@ -207,7 +206,10 @@ impl<'a> Call<'a> {
                 .header(CONTENT_TYPE, HeaderValue::from_static("application/json"))
                 .body(self.body.clone().unwrap_or_default());
         }
-        request.send().await.map_err(|error| unreachable(error, &self.what))
+        request
+            .send()
+            .await
+            .map_err(|error| unreachable(error, &self.what))
     }
 
     /// Sends it with a token; once more with a new one where that was refused.
@@ -225,10 +227,7 @@ impl<'a> Call<'a> {
                 })
                 .await
                 .map_err(|error| error.context(self.what.clone()))?;
-            (
-                self.send_accepting(fresh.as_ref(), accept).await?,
-                fresh,
-            )
+            (self.send_accepting(fresh.as_ref(), accept).await?, fresh)
         } else {
             (response, token)
         };

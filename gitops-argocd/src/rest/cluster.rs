@@ -51,10 +51,7 @@ impl ArgoCd {
     /// # Errors
     /// `Unauthenticated`.
     pub async fn list_clusters(&self) -> Result<Vec<Cluster>> {
-        let items: Items<Cluster> = self
-            .get_call(["clusters"], "list clusters")
-            .json()
-            .await?;
+        let items: Items<Cluster> = self.get_call(["clusters"], "list clusters").json().await?;
         Ok(items.items.unwrap_or_default())
     }
 

@@ -218,7 +218,11 @@ mod tests {
     fn servers_are_read_as_the_command_reads_them() -> Result<()> {
         for (server, root, wanted) in [
             ("argocd.example.com", "", "https://argocd.example.com/"),
-            ("argocd.example.com:8443", "", "https://argocd.example.com:8443/"),
+            (
+                "argocd.example.com:8443",
+                "",
+                "https://argocd.example.com:8443/",
+            ),
             ("http://127.0.0.1:8080/", "", "http://127.0.0.1:8080/"),
             ("https://host/argocd/", "", "https://host/argocd"),
             ("https://host", "/argocd/", "https://host/argocd"),
@@ -237,7 +241,10 @@ mod tests {
     fn what_is_no_server_is_refused_without_its_password() {
         for server in ["", "  ", "ftp://host", "https://", "https://u:hunter2@host"] {
             let error = Config::new(server).base().unwrap_err();
-            assert!(!format!("{error:#} {error:?}").contains("hunter2"), "{server}");
+            assert!(
+                !format!("{error:#} {error:?}").contains("hunter2"),
+                "{server}"
+            );
         }
     }
 

@@ -151,7 +151,10 @@ impl Server {
         config.root_path.clone_from(&self.grpc_web_root_path);
         config.danger_accept_invalid_certs = self.insecure;
         if !self.certificate_authority_data.is_empty() {
-            config.ca_pem = Some(decoded("certificate-authority-data", &self.certificate_authority_data)?);
+            config.ca_pem = Some(decoded(
+                "certificate-authority-data",
+                &self.certificate_authority_data,
+            )?);
         }
         if !self.client_certificate_data.is_empty() {
             config.client_certificate = Some(ClientCertificate {
@@ -226,10 +229,17 @@ fn from_vars(
 ) -> Result<Config> {
     let var = |name: &str| var(name).filter(|value| !value.is_empty());
     let (options, headers) = options(&var("ARGOCD_OPTS").unwrap_or_default())?;
-    let option = |name: &str| options.get(name).map(String::as_str).filter(|v| !v.is_empty());
+    let option = |name: &str| {
+        options
+            .get(name)
+            .map(String::as_str)
+            .filter(|v| !v.is_empty())
+    };
     let switch = |name: &str| option(name) == Some("true");
 
-    let server = option("server").map(str::to_owned).or_else(|| var("ARGOCD_SERVER"));
+    let server = option("server")
+        .map(str::to_owned)
+        .or_else(|| var("ARGOCD_SERVER"));
     let mut config = match server {
         Some(server) => {
             let scheme = if switch("plaintext") { "http" } else { "https" };
@@ -366,25 +376,44 @@ users:
     #[test]
     fn contexts_are_resolved() {
         let file = file();
-        assert_eq!(file.contexts().collect::<Vec<_>>(), ["prod", "core", "broken"]);
+        assert_eq!(
+            file.contexts().collect::<Vec<_>>(),
+            ["prod", "core", "broken"]
+        );
         let config = file.config(None).unwrap();
         assert_eq!(config.server, "https://argocd.example.com");
         assert_eq!(config.root_path, "/argo");
         assert!(config.danger_accept_invalid_certs);
         assert!(config.credentials.is_some());
-        assert_eq!(file.config(Some("core")).unwrap_err().kind(), ErrorKind::Unsupported);
-        assert_eq!(file.config(Some("broken")).unwrap_err().kind(), ErrorKind::NotFound);
-        assert_eq!(file.config(Some("none")).unwrap_err().kind(), ErrorKind::NotFound);
+        assert_eq!(
+            file.config(Some("core")).unwrap_err().kind(),
+            ErrorKind::Unsupported
+        );
+        assert_eq!(
+            file.config(Some("broken")).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
+        assert_eq!(
+            file.config(Some("none")).unwrap_err().kind(),
+            ErrorKind::NotFound
+        );
         assert!(!format!("{file:?} {config:?}").contains("canary"));
     }
 
     #[test]
     fn what_is_no_configuration_is_not_quoted() {
-        for text in ["users: canary", "[canary", "users: [{auth-token: [canary]}]"] {
+        for text in [
+            "users: canary",
+            "[canary",
+            "users: [{auth-token: [canary]}]",
+        ] {
             let error = LocalConfig::parse(text).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::InvalidInput);
             if !text.starts_with('[') {
-                assert!(!format!("{error:#} {error:?}").contains("canary"), "{error:?}");
+                assert!(
+                    !format!("{error:#} {error:?}").contains("canary"),
+                    "{error:?}"
+                );
             }
         }
     }
@@ -393,18 +422,29 @@ users:
     fn the_environment_goes_before_the_file() {
         let config = env(&[]).unwrap();
         assert_eq!(config.server, "https://argocd.example.com");
-        let config = env(&[("ARGOCD_SERVER", "other:8080"), ("ARGOCD_OPTS", "--plaintext")]).unwrap();
+        let config = env(&[
+            ("ARGOCD_SERVER", "other:8080"),
+            ("ARGOCD_OPTS", "--plaintext"),
+        ])
+        .unwrap();
         assert_eq!(config.server, "http://other:8080");
         assert!(config.credentials.is_none());
         let config = env(&[
             ("ARGOCD_SERVER", "other"),
             ("ARGOCD_AUTH_TOKEN", "t"),
-            ("ARGOCD_OPTS", "--grpc-web --insecure --header 'X-A: b c' --header=X-D:e --grpc-web-root-path /x"),
+            (
+                "ARGOCD_OPTS",
+                "--grpc-web --insecure --header 'X-A: b c' --header=X-D:e --grpc-web-root-path /x",
+            ),
         ])
         .unwrap();
         assert!(config.danger_accept_invalid_certs);
         assert_eq!(config.root_path, "/x");
-        let names: Vec<_> = config.headers.iter().map(|(name, _)| name.as_str()).collect();
+        let names: Vec<_> = config
+            .headers
+            .iter()
+            .map(|(name, _)| name.as_str())
+            .collect();
         assert_eq!(names, ["X-A", "X-D"]);
         assert_eq!(config.headers[0].1.expose(), "b c");
         assert!(config.credentials.is_some());

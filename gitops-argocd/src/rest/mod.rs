@@ -21,9 +21,9 @@ mod model;
 mod project;
 mod repository;
 mod resource;
+mod session;
 mod set;
 mod settings;
-mod session;
 mod stream;
 
 use std::fmt;

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use gitops_core::error::redact_url;
 use gitops_core::SecretString;
+use gitops_core::error::redact_url;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
 use serde::{Deserialize, Serialize, Serializer};
 use serde_json::Value;

@@ -24,10 +24,7 @@ impl ArgoCd {
     /// # Errors
     /// `Unauthenticated`.
     pub async fn list_projects(&self) -> Result<Vec<AppProject>> {
-        let items: Items<AppProject> = self
-            .get_call(["projects"], "list projects")
-            .json()
-            .await?;
+        let items: Items<AppProject> = self.get_call(["projects"], "list projects").json().await?;
         Ok(items.items.unwrap_or_default())
     }
 

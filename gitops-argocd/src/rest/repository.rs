@@ -158,7 +158,10 @@ impl ArgoCd {
         .query_some("password", secret(&repository.password))
         .query_some("sshPrivateKey", secret(&repository.ssh_private_key))
         .query_some("insecure", repository.insecure)
-        .query_some("tlsClientCertData", secret(&repository.tls_client_cert_data))
+        .query_some(
+            "tlsClientCertData",
+            secret(&repository.tls_client_cert_data),
+        )
         .query_some("tlsClientCertKey", secret(&repository.tls_client_cert_key))
         .query_some("type", repository.kind.as_deref())
         .query_some("name", repository.name.as_deref())
@@ -279,7 +282,10 @@ impl ArgoCd {
     ///
     /// # Errors
     /// `Unauthenticated`.
-    pub async fn list_repository_credentials(&self, access: Access) -> Result<Vec<RepoCredentials>> {
+    pub async fn list_repository_credentials(
+        &self,
+        access: Access,
+    ) -> Result<Vec<RepoCredentials>> {
         let items: Items<RepoCredentials> = self
             .get_call([access.credentials()], "list credential templates")
             .json()
@@ -400,10 +406,7 @@ impl ArgoCd {
     /// # Errors
     /// `Unauthenticated`.
     pub async fn list_gpg_keys(&self) -> Result<Vec<GpgKey>> {
-        let items: Items<GpgKey> = self
-            .get_call(["gpgkeys"], "list keys")
-            .json()
-            .await?;
+        let items: Items<GpgKey> = self.get_call(["gpgkeys"], "list keys").json().await?;
         Ok(items.items.unwrap_or_default())
     }
 
@@ -428,7 +431,10 @@ impl ArgoCd {
             .json()
             .await?;
         Ok((
-            answer.created.and_then(|keys| keys.items).unwrap_or_default(),
+            answer
+                .created
+                .and_then(|keys| keys.items)
+                .unwrap_or_default(),
             answer.skipped.unwrap_or_default(),
         ))
     }

@@ -48,7 +48,10 @@ fn renewal(token: &str) -> Option<Timestamp> {
     let ends = claims.exp?;
     let lasts = claims.iat.map_or(f64::INFINITY, |begins| ends - begins);
     let margin = MARGIN.as_secs_f64().min(lasts.max(0.0) / 5.0);
-    #[expect(clippy::cast_possible_truncation, reason = "a time in seconds; out of range is an error below")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a time in seconds; out of range is an error below"
+    )]
     Timestamp::from_second((ends - margin) as i64).ok()
 }
 

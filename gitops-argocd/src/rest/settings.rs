@@ -26,7 +26,9 @@ impl ArgoCd {
     /// # Errors
     /// What reaching the server meets.
     pub async fn settings(&self) -> Result<Settings> {
-        self.get_call(["settings"], "read the settings").json().await
+        self.get_call(["settings"], "read the settings")
+            .json()
+            .await
     }
 
     /// The config management plugins.
@@ -75,10 +77,7 @@ impl ArgoCd {
 
     async fn notifications(&self, what: &str) -> Result<Vec<String>> {
         let items: Items<Named> = self
-            .get_call(
-                ["notifications", what],
-                format!("list notification {what}"),
-            )
+            .get_call(["notifications", what], format!("list notification {what}"))
             .json()
             .await?;
         Ok(names(items.items))

@@ -101,12 +101,16 @@ fn message<T: DeserializeOwned>(line: &str, what: &str) -> Option<Result<T>> {
         }) => Ok(part),
         // Neither is not sent; a newer server's kind of message is not ours to judge.
         Ok(_) => return None,
-        Err(error) if error.is_eof() => Err(Error::unavailable("the stream was cut in the middle of a message")
-            .with_source(error)
-            .context(what.to_owned())),
-        Err(error) => Err(Error::integrity("a message of the stream is not what was asked for")
-            .with_source(error)
-            .context(what.to_owned())),
+        Err(error) if error.is_eof() => Err(Error::unavailable(
+            "the stream was cut in the middle of a message",
+        )
+        .with_source(error)
+        .context(what.to_owned())),
+        Err(error) => Err(
+            Error::integrity("a message of the stream is not what was asked for")
+                .with_source(error)
+                .context(what.to_owned()),
+        ),
     })
 }
 
@@ -130,7 +134,11 @@ mod tests {
 
     #[test]
     fn both_forms_are_read() -> Result<()> {
-        for line in [r#"{"result":{"a":1}}"#, r#"data: {"result":{"a":1}}"#, "data:{\"result\":{\"a\":1}}\r"] {
+        for line in [
+            r#"{"result":{"a":1}}"#,
+            r#"data: {"result":{"a":1}}"#,
+            "data:{\"result\":{\"a\":1}}\r",
+        ] {
             let Some(part) = one(line) else {
                 panic!("nothing in {line:?}")
             };
@@ -146,7 +154,10 @@ mod tests {
                 r#"{"error":{"grpc_code":16,"http_code":401,"message":"token is expired","http_status":"Unauthorized"}}"#,
                 ErrorKind::Unauthenticated,
             ),
-            (r#"{"error":{"http_code":503,"message":""}}"#, ErrorKind::Unavailable),
+            (
+                r#"{"error":{"http_code":503,"message":""}}"#,
+                ErrorKind::Unavailable,
+            ),
             (r#"{"result":{"a":"#, ErrorKind::Unavailable),
             ("<html>", ErrorKind::Integrity),
         ];

@@ -138,7 +138,10 @@ impl Application {
         }
         let mut policy = policy_from_core(&app.sync_policy);
         if app.suspended {
-            let before = app.sync_policy.automated.and_then(|automated| automated.enabled);
+            let before = app
+                .sync_policy
+                .automated
+                .and_then(|automated| automated.enabled);
             annotations.insert(SUSPENDED.to_owned(), enabled_name(before).to_owned());
             if let Some(automated) = policy.as_mut().and_then(|policy| policy.automated.as_mut()) {
                 automated.enabled = Some(false);
@@ -369,7 +372,11 @@ fn backoff_to_core(backoff: Option<&Backoff>) -> Result<core::Backoff> {
             Error::invalid(format!("retry.backoff.factor is {factor}")).with_source(error)
         })?;
     }
-    if let Some(text) = backoff.max_duration.as_deref().filter(|text| !text.is_empty()) {
+    if let Some(text) = backoff
+        .max_duration
+        .as_deref()
+        .filter(|text| !text.is_empty())
+    {
         made.max_duration = duration("retry.backoff.maxDuration", text)?;
     }
     Ok(made)
@@ -449,7 +456,11 @@ fn hydrate_from_core(hydrate: &core::Hydrate) -> SourceHydrator {
 fn source_to_core(source: &Source) -> Result<core::Source> {
     let kind = if source.repo_url.starts_with("oci://") {
         core::SourceKind::Oci
-    } else if source.chart.as_deref().is_some_and(|chart| !chart.is_empty()) {
+    } else if source
+        .chart
+        .as_deref()
+        .is_some_and(|chart| !chart.is_empty())
+    {
         core::SourceKind::Helm
     } else {
         core::SourceKind::Git

@@ -466,9 +466,7 @@ impl Application {
 ///
 /// # Errors
 /// `Integrity` for what is no such list.
-pub fn statuses(
-    json: &[u8],
-) -> gitops_core::Result<Vec<(core::AppRef, core::ApplicationStatus)>> {
+pub fn statuses(json: &[u8]) -> gitops_core::Result<Vec<(core::AppRef, core::ApplicationStatus)>> {
     let list: ApplicationList = serde_json::from_slice(json).map_err(|error| {
         gitops_core::Error::integrity("no list of applications").with_source(error)
     })?;

@@ -12,9 +12,9 @@
 mod application;
 pub mod convert;
 mod extra;
-pub mod lean;
 #[cfg(feature = "kube")]
 mod kube;
+pub mod lean;
 mod operation;
 mod options;
 mod policy;

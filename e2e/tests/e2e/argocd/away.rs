@@ -12,8 +12,8 @@ use gitops_argocd::rest::{
 use gitops_argocd::{ArgoCdBackend, KubeArgoCd};
 use gitops_core::application::{AppRef, OperationPhase, SyncStatus};
 use gitops_core::backend::{
-    ApplicationStore, ListOptions, PutMode, Selector, StatusEvent, SyncOptions, SyncOutcome, Syncer,
-    SyncerExt,
+    ApplicationStore, ListOptions, PutMode, Selector, StatusEvent, SyncOptions, SyncOutcome,
+    Syncer, SyncerExt,
 };
 use gitops_core::error::ErrorKind;
 use serde_json::json;
@@ -42,12 +42,13 @@ async fn a_wait_outlives_its_session_and_every_component() -> Result<()> {
     })
     .await?;
     let argocd = server.argocd().clone();
-    let client = Client::new(
-        Config::new(&*argocd.url).login("admin", &*argocd.admin_password),
-    )?;
+    let client = Client::new(Config::new(&*argocd.url).login("admin", &*argocd.admin_password))?;
     let name = unique("away");
     let repository = gitea.repository(&name).await?;
-    let files = [("gate.json", &*waiting_hook()), ("map.json", &*config_map("map", "1"))];
+    let files = [
+        ("gate.json", &*waiting_hook()),
+        ("map.json", &*config_map("map", "1")),
+    ];
     gitea.commit(&repository, "first", &files).await?;
     let registered = Registered {
         repo: repository.http_url.clone(),
@@ -55,7 +56,9 @@ async fn a_wait_outlives_its_session_and_every_component() -> Result<()> {
         password: Some(gitea.password.clone().into()),
         ..Registered::default()
     };
-    client.create_repository(Access::Read, &registered, true, false).await?;
+    client
+        .create_repository(Access::Read, &registered, true, false)
+        .await?;
     let over_rest = ArgoCdBackend::new(client);
     let kube = argocd.cluster.client().await?;
     let over_kubernetes = ArgoCdBackend::new(KubeArgoCd::new(kube));
@@ -78,7 +81,10 @@ async fn a_wait_outlives_its_session_and_every_component() -> Result<()> {
     tokio::time::sleep(Duration::from_secs(3)).await;
     server.resume_server();
     server.control_plane().restart_apiserver().await?;
-    assert!(waits.iter().all(|wait| !wait.is_finished()), "a wait gave up");
+    assert!(
+        waits.iter().all(|wait| !wait.is_finished()),
+        "a wait gave up"
+    );
     open(&argocd, &name).await?;
     let outcome = same(waits).await?;
     assert!(outcome.is_success(), "{outcome:?}");
@@ -125,7 +131,14 @@ async fn same(waits: Waits) -> Result<SyncOutcome> {
 
 /// The hook's UID, once there is another one than `before`.
 async fn gate(argocd: &e2e::ArgoCd, namespace: &str, before: &str) -> Result<String> {
-    let get = ["get", "pod", "gate", "--namespace", namespace, "--output=jsonpath={.metadata.uid}"];
+    let get = [
+        "get",
+        "pod",
+        "gate",
+        "--namespace",
+        namespace,
+        "--output=jsonpath={.metadata.uid}",
+    ];
     let begun = Instant::now();
     loop {
         match argocd.cluster.kubectl(&get).await {
@@ -141,7 +154,16 @@ async fn open(argocd: &e2e::ArgoCd, namespace: &str) -> Result<()> {
     let patch = r#"{"status":{"phase":"Succeeded"}}"#;
     argocd
         .cluster
-        .kubectl(&["patch", "pod", "gate", "--namespace", namespace, "--subresource=status", "--patch", patch])
+        .kubectl(&[
+            "patch",
+            "pod",
+            "gate",
+            "--namespace",
+            namespace,
+            "--subresource=status",
+            "--patch",
+            patch,
+        ])
         .await?;
     Ok(())
 }
@@ -183,18 +205,29 @@ async fn five_thousand_applications_are_listed_and_watched() -> Result<()> {
     let all = ApplicationQuery::default();
     let begun = Instant::now();
     while client.list_summaries(&all).await?.len() < MANY {
-        ensure!(begun.elapsed() < PATIENCE, "the server's cache does not follow");
+        ensure!(
+            begun.elapsed() < PATIENCE,
+            "the server's cache does not follow"
+        );
         tokio::time::sleep(Duration::from_millis(500)).await;
     }
     let begun = Instant::now();
     let whole = client.list_statuses(&all).await?;
     println!("{MANY} statuses in {:.2?}", begun.elapsed());
     assert_eq!(whole.len(), MANY);
-    assert!(whole.iter().all(|(_, status)| status.sync == SyncStatus::Synced && status.revisions == ["abc"]));
+    assert!(
+        whole
+            .iter()
+            .all(|(_, status)| status.sync == SyncStatus::Synced && status.revisions == ["abc"])
+    );
     let begun = Instant::now();
     let short = client.list_summaries(&all).await?;
     println!("{MANY} summaries in {:.2?}", begun.elapsed());
-    assert!(short.iter().all(|(_, status)| status.sync == SyncStatus::Synced && status.resources.len() == 1));
+    assert!(
+        short
+            .iter()
+            .all(|(_, status)| status.sync == SyncStatus::Synced && status.resources.len() == 1)
+    );
     let odd = ApplicationQuery {
         selector: Some("half=odd".into()),
         ..ApplicationQuery::default()
@@ -225,7 +258,8 @@ async fn five_thousand_applications_are_listed_and_watched() -> Result<()> {
 async fn applications_in_other_namespaces_are_named_by_them() -> Result<()> {
     let argocd = e2e::argocd().await?;
     let name = unique("elsewhere");
-    let repository = super::support::repository(argocd, &name, &[("map.json", &config_map("map", "1"))]).await?;
+    let repository =
+        super::support::repository(argocd, &name, &[("map.json", &config_map("map", "1"))]).await?;
     let team = argocd.cluster.namespace("team").await?;
     let client = super::support::rest(argocd)?;
     let project = serde_json::from_value(json!({
@@ -247,7 +281,11 @@ async fn applications_in_other_namespaces_are_named_by_them() -> Result<()> {
     let named = app.app_ref();
     over_rest.put(&app, PutMode::Create).await?;
     for backend in [&over_rest, &over_kubernetes] {
-        let outcome = tokio::time::timeout(PATIENCE, backend.sync_and_wait(&named, &SyncOptions::default())).await??;
+        let outcome = tokio::time::timeout(
+            PATIENCE,
+            backend.sync_and_wait(&named, &SyncOptions::default()),
+        )
+        .await??;
         assert!(outcome.is_success(), "{outcome:?}");
         assert_eq!(outcome.operation.app, named);
         let stored = backend.get(&named).await?;
@@ -270,17 +308,34 @@ async fn applications_in_other_namespaces_are_named_by_them() -> Result<()> {
 
     // A version that is not there any more is a conflict through Kubernetes, and refused by the API server, which compares none.
     let stored = over_kubernetes.get(&named).await?;
-    app.info.push(gitops_core::application::Info { name: "a".into(), value: "1".into() });
-    over_kubernetes.put(&app, PutMode::Update(stored.version.clone())).await?;
+    app.info.push(gitops_core::application::Info {
+        name: "a".into(),
+        value: "1".into(),
+    });
+    over_kubernetes
+        .put(&app, PutMode::Update(stored.version.clone()))
+        .await?;
     app.info.clear();
-    let error = over_kubernetes.put(&app, PutMode::Update(stored.version.clone())).await.unwrap_err();
+    let error = over_kubernetes
+        .put(&app, PutMode::Update(stored.version.clone()))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
     let now = over_rest.get(&named).await?;
-    let error = over_rest.put(&app, PutMode::Update(now.version)).await.unwrap_err();
+    let error = over_rest
+        .put(&app, PutMode::Update(now.version))
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     over_rest.put(&app, PutMode::Upsert).await?;
     let shown = argocd
-        .run_cli(&["app", "get", &format!("{}/{name}", team.name()), "-o", "json"])
+        .run_cli(&[
+            "app",
+            "get",
+            &format!("{}/{name}", team.name()),
+            "-o",
+            "json",
+        ])
         .await?;
     let shown: serde_json::Value = serde_json::from_str(&shown).context("no JSON")?;
     assert!(shown["spec"]["info"].is_null(), "{shown}");

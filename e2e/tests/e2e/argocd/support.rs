@@ -91,7 +91,11 @@ pub(super) fn hook(name: &str, phase: &str, script: &str) -> String {
 }
 
 /// A repository that Argo CD has the credentials for.
-pub(super) async fn repository(argocd: &ArgoCd, name: &str, files: &[(&str, &str)]) -> Result<Repository> {
+pub(super) async fn repository(
+    argocd: &ArgoCd,
+    name: &str,
+    files: &[(&str, &str)],
+) -> Result<Repository> {
     let gitea = e2e::gitea().await?;
     let repository = gitea.repository(name).await?;
     gitea.commit(&repository, "first", files).await?;

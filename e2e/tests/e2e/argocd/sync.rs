@@ -45,7 +45,10 @@ async fn a_sync_tells_what_it_does(door: Door) -> Result<()> {
         .await
         .into_iter()
         .collect::<gitops_core::Result<_>>()?;
-    assert!(matches!(events.first(), Some(EventKind::SyncStarted)), "{events:?}");
+    assert!(
+        matches!(events.first(), Some(EventKind::SyncStarted)),
+        "{events:?}"
+    );
     let hooks: Vec<_> = events
         .iter()
         .filter_map(|kind| match kind {
@@ -57,7 +60,11 @@ async fn a_sync_tells_what_it_does(door: Door) -> Result<()> {
     let made: Vec<_> = events
         .iter()
         .filter_map(|kind| match kind {
-            EventKind::Resource { id, action: ResourceAction::Created, .. } => Some(id.name.as_str()),
+            EventKind::Resource {
+                id,
+                action: ResourceAction::Created,
+                ..
+            } => Some(id.name.as_str()),
             _ => None,
         })
         .collect();
@@ -79,8 +86,13 @@ async fn a_sync_tells_what_it_does(door: Door) -> Result<()> {
     );
     if door == Door::Rest {
         // Argo CD 3 keeps it in the tree; its API server adds it.
-        let web = status.resources.iter().find(|resource| resource.id.name == "web");
-        let health = web.and_then(|web| web.health.as_ref()).context("no health")?;
+        let web = status
+            .resources
+            .iter()
+            .find(|resource| resource.id.name == "web");
+        let health = web
+            .and_then(|web| web.health.as_ref())
+            .context("no health")?;
         assert_eq!(health.status, HealthStatus::Healthy);
     }
 
@@ -102,11 +114,22 @@ async fn a_sync_tells_what_it_does(door: Door) -> Result<()> {
     // Only one of its resources, after somebody changed two.
     for (kind, patch) in [
         ("configmap/map", r#"{"data":{"value":"3"}}"#),
-        ("deployment/web", r#"{"metadata":{"labels":{"by":"hand"}},"spec":{"replicas":0}}"#),
+        (
+            "deployment/web",
+            r#"{"metadata":{"labels":{"by":"hand"}},"spec":{"replicas":0}}"#,
+        ),
     ] {
         argocd
             .cluster
-            .kubectl(&["patch", kind, "--namespace", &name, "--type=merge", "--patch", patch])
+            .kubectl(&[
+                "patch",
+                kind,
+                "--namespace",
+                &name,
+                "--type=merge",
+                "--patch",
+                patch,
+            ])
             .await?;
     }
     let options = SyncOptions {
@@ -118,7 +141,11 @@ async fn a_sync_tells_what_it_does(door: Door) -> Result<()> {
     };
     let outcome = backend.sync_and_wait(&app, &options).await?;
     assert!(outcome.is_success(), "{outcome:?}");
-    let names: Vec<_> = outcome.resources.iter().map(|r| r.id.name.as_str()).collect();
+    let names: Vec<_> = outcome
+        .resources
+        .iter()
+        .map(|r| r.id.name.as_str())
+        .collect();
     assert_eq!(names, ["map"]);
     assert_eq!(config_maps(argocd, &name).await?, "map=2 ");
 
@@ -148,7 +175,10 @@ async fn a_busy_application(door: Door) -> Result<()> {
     let name = unique("busy");
     let files = [
         ("map.json", &*config_map("map", "1")),
-        ("slow.json", &*hook("slow", "PreSync", "trap exit TERM; sleep 20 & wait")),
+        (
+            "slow.json",
+            &*hook("slow", "PreSync", "trap exit TERM; sleep 20 & wait"),
+        ),
     ];
     let repository = repository(argocd, &name, &files).await?;
     let backend = backend(argocd, door).await?;
@@ -159,7 +189,10 @@ async fn a_busy_application(door: Door) -> Result<()> {
 
     // While one runs, another one is refused.
     let first = backend.sync(&app, &SyncOptions::default()).await?;
-    let error = backend.sync(&app, &SyncOptions::default()).await.unwrap_err();
+    let error = backend
+        .sync(&app, &SyncOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::OperationInProgress, "{error}");
 
     // Or waits, as asked, and has an outcome of its own.
@@ -169,14 +202,27 @@ async fn a_busy_application(door: Door) -> Result<()> {
     });
     let waiting = {
         let (patient, app) = (patient.clone(), app.clone());
-        tokio::spawn(async move { patient.sync(&app, &SyncOptions { dry_run: true, ..SyncOptions::default() }).await })
+        tokio::spawn(async move {
+            patient
+                .sync(
+                    &app,
+                    &SyncOptions {
+                        dry_run: true,
+                        ..SyncOptions::default()
+                    },
+                )
+                .await
+        })
     };
 
     // Terminated, it ends badly and says so.
     let running = async {
         loop {
             let status = backend.status(&app).await?;
-            if status.operation.is_some_and(|operation| operation.started_at.is_some()) {
+            if status
+                .operation
+                .is_some_and(|operation| operation.started_at.is_some())
+            {
                 return anyhow::Ok(());
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
@@ -232,15 +278,26 @@ async fn rollbacks(door: Door) -> Result<()> {
                 .wait_for(&app, PATIENCE, move |status| {
                     status.sync == SyncStatus::Synced
                         && (revision.is_empty() || status.revisions == [revision.clone()])
-                        && status.operation.as_ref().is_some_and(|operation| operation.phase.is_terminal())
+                        && status
+                            .operation
+                            .as_ref()
+                            .is_some_and(|operation| operation.phase.is_terminal())
                 })
                 .await
         }
     };
     synced(String::new()).await?;
     let gitea = e2e::gitea().await?;
-    let second = gitea.commit(&repository, "next", &[("map.json", &*config_map("map", "2"))]).await?;
-    backend.refresh(&app, gitops_argocd::rest::Refresh::Normal).await?;
+    let second = gitea
+        .commit(
+            &repository,
+            "next",
+            &[("map.json", &*config_map("map", "2"))],
+        )
+        .await?;
+    backend
+        .refresh(&app, gitops_argocd::rest::Refresh::Normal)
+        .await?;
     synced(second.clone()).await?;
     let history = backend.list_history(&app).await?;
     assert_eq!(history.len(), 2, "{history:?}");
@@ -248,7 +305,10 @@ async fn rollbacks(door: Door) -> Result<()> {
     assert_eq!(history[0].sources.len(), 1);
 
     // Automated sync would undo it: refused.
-    let refused = backend.roll_back(&app, history[0].id, &SyncOptions::default()).await.unwrap_err();
+    let refused = backend
+        .roll_back(&app, history[0].id, &SyncOptions::default())
+        .await
+        .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
     assert!(refused.to_string().contains("automated sync"), "{refused}");
 
@@ -257,7 +317,9 @@ async fn rollbacks(door: Door) -> Result<()> {
         auto_sync: AutoSync::Pause,
         ..RollbackOptions::default()
     };
-    let back = backend.roll_back_and_wait(&app, history[0].id, &options).await?;
+    let back = backend
+        .roll_back_and_wait(&app, history[0].id, &options)
+        .await?;
     assert!(back.outcome.is_success(), "{back:?}");
     assert!(back.auto_sync_paused);
     assert_eq!(back.outcome.revisions, history[0].revisions);
@@ -284,9 +346,17 @@ async fn rollbacks(door: Door) -> Result<()> {
         ..RollbackOptions::default()
     };
     synced(String::new()).await?;
-    let back = backend.roll_back_and_wait(&app, history[0].id, &options).await?;
-    assert!(back.outcome.is_success() && !back.auto_sync_paused, "{back:?}");
-    let error = backend.roll_back_and_wait(&app, i64::MAX, &options).await.unwrap_err();
+    let back = backend
+        .roll_back_and_wait(&app, history[0].id, &options)
+        .await?;
+    assert!(
+        back.outcome.is_success() && !back.auto_sync_paused,
+        "{back:?}"
+    );
+    let error = backend
+        .roll_back_and_wait(&app, i64::MAX, &options)
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::NotFound);
     let stored = backend.get(&app).await?.app;
     assert!(!stored.suspended && stored.sync_policy.automated.is_some_and(|a| a.is_enabled()));
@@ -324,7 +394,11 @@ async fn resources_are_read_changed_and_restarted() -> Result<()> {
     let argocd = e2e::argocd().await?;
     let name = unique("parts");
     let secret = r#"{"apiVersion":"v1","kind":"Secret","metadata":{"name":"key"},"stringData":{"password":"canary-in-a-secret"}}"#;
-    let files = [("web.json", &*deployment("web")), ("key.json", secret), ("map.json", &*config_map("map", "1"))];
+    let files = [
+        ("web.json", &*deployment("web")),
+        ("key.json", secret),
+        ("map.json", &*config_map("map", "1")),
+    ];
     let repository = repository(argocd, &name, &files).await?;
     let backend = backend(argocd, Door::Rest).await?;
     let client = rest(argocd)?;
@@ -365,28 +439,54 @@ async fn resources_are_read_changed_and_restarted() -> Result<()> {
 
     // Its log, by the pod and by the Deployment; nothing where nothing matches.
     for query in [
-        LogQuery { pod_name: Some(pod.clone()), namespace: name.clone(), ..LogQuery::default() },
-        LogQuery { group: "apps".into(), kind: "Deployment".into(), resource_name: "web".into(), ..LogQuery::default() },
+        LogQuery {
+            pod_name: Some(pod.clone()),
+            namespace: name.clone(),
+            ..LogQuery::default()
+        },
+        LogQuery {
+            group: "apps".into(),
+            kind: "Deployment".into(),
+            resource_name: "web".into(),
+            ..LogQuery::default()
+        },
     ] {
         let lines: Vec<_> = client.logs(&app, &query).await?.collect().await;
         assert_eq!(lines.len(), 1, "{lines:?}");
         let line = lines.into_iter().next().context("no line")??;
-        assert_eq!((line.content.as_str(), line.pod_name), ("hello from web", pod.clone()));
+        assert_eq!(
+            (line.content.as_str(), line.pod_name),
+            ("hello from web", pod.clone())
+        );
     }
-    let none = LogQuery { kind: "StatefulSet".into(), ..LogQuery::default() };
+    let none = LogQuery {
+        kind: "StatefulSet".into(),
+        ..LogQuery::default()
+    };
     assert_eq!(client.logs(&app, &none).await?.count().await, 0);
 
     // An action of the Deployment: another pod.
     let actions = client.resource_actions(&app, &web).await?;
-    assert!(actions.iter().any(|action| action.name == "restart"), "{actions:?}");
-    client.run_resource_action(&app, &web, "restart", &[]).await?;
+    assert!(
+        actions.iter().any(|action| action.name == "restart"),
+        "{actions:?}"
+    );
+    client
+        .run_resource_action(&app, &web, "restart", &[])
+        .await?;
     let live = client.get_resource(&app, &web).await?;
-    let restarted = &live["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"];
+    let restarted =
+        &live["spec"]["template"]["metadata"]["annotations"]["kubectl.kubernetes.io/restartedAt"];
     assert!(restarted.is_string(), "{live}");
     // With a parameter, which needs the other form of the call.
     let scale = [("replicas".to_owned(), "2".to_owned())];
-    client.run_resource_action(&app, &web, "scale", &scale).await?;
-    assert_eq!(client.get_resource(&app, &web).await?["spec"]["replicas"], 2);
+    client
+        .run_resource_action(&app, &web, "scale", &scale)
+        .await?;
+    assert_eq!(
+        client.get_resource(&app, &web).await?["spec"]["replicas"],
+        2
+    );
 
     // A change behind Git's back is drift, and the comparison shows it.
     let patch = serde_json::json!({"data": {"value": "9"}});
@@ -395,14 +495,32 @@ async fn resources_are_read_changed_and_restarted() -> Result<()> {
         .await?;
     assert!(config_maps(argocd, &name).await?.contains("map=9"));
     backend
-        .wait_for(&app, PATIENCE, |status| status.sync == SyncStatus::OutOfSync)
+        .wait_for(&app, PATIENCE, |status| {
+            status.sync == SyncStatus::OutOfSync
+        })
         .await?;
-    let managed = client.managed_resources(&app, &ResourceRef::default()).await?;
-    let drifted = managed.iter().find(|one| one.name == "map").context("no map")?;
-    assert!(drifted.live_state.contains(r#""value":"9""#) && drifted.predicted_live_state.contains(r#""value":"1""#));
+    let managed = client
+        .managed_resources(&app, &ResourceRef::default())
+        .await?;
+    let drifted = managed
+        .iter()
+        .find(|one| one.name == "map")
+        .context("no map")?;
+    assert!(
+        drifted.live_state.contains(r#""value":"9""#)
+            && drifted.predicted_live_state.contains(r#""value":"1""#)
+    );
     // Nobody sees the Secret's value.
     assert!(managed.iter().any(|one| one.kind == "Secret"));
-    assert!(!managed.iter().any(|one| [&one.live_state, &one.target_state, &one.predicted_live_state].iter().any(|state| state.contains("canary"))));
+    assert!(!managed.iter().any(|one| {
+        [
+            &one.live_state,
+            &one.target_state,
+            &one.predicted_live_state,
+        ]
+        .iter()
+        .any(|state| state.contains("canary"))
+    }));
     let rendered = client.manifests(&app, &[], &[], false).await?;
     let rendered = rendered.manifests.context("no manifests")?;
     assert_eq!(rendered.len(), 3);
@@ -412,17 +530,38 @@ async fn resources_are_read_changed_and_restarted() -> Result<()> {
     client.delete_resource(&app, &map, false, false).await?;
     backend
         .wait_for(&app, PATIENCE, |status| {
-            status.resources.iter().any(|one| one.id.name == "map" && one.health.as_ref().is_some_and(|h| h.status == HealthStatus::Missing))
+            status.resources.iter().any(|one| {
+                one.id.name == "map"
+                    && one
+                        .health
+                        .as_ref()
+                        .is_some_and(|h| h.status == HealthStatus::Missing)
+            })
         })
         .await?;
-    let error = client.get_resource(&app, &ResourceRef { name: "other".into(), ..map }).await.unwrap_err();
+    let error = client
+        .get_resource(
+            &app,
+            &ResourceRef {
+                name: "other".into(),
+                ..map
+            },
+        )
+        .await
+        .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
 
     // Who wrote the revision, and what happened.
-    let metadata = client.revision_metadata(&app, &outcome.revisions[0], None, None).await?;
+    let metadata = client
+        .revision_metadata(&app, &outcome.revisions[0], None, None)
+        .await?;
     assert_eq!(metadata.message.as_deref().map(str::trim), Some("first"));
     let events = client.events(&app, None).await?;
-    assert!(events.iter().any(|event| event.reason.as_deref() == Some("OperationStarted")));
+    assert!(
+        events
+            .iter()
+            .any(|event| event.reason.as_deref() == Some("OperationStarted"))
+    );
     assert!(client.application_sync_windows(&app).await?.can_sync);
     assert!(client.links(&app).await?.is_empty());
     Ok(())
