@@ -1,4 +1,5 @@
 //! Conversions between core's application and Argo CD's lose nothing.
+#![allow(clippy::unwrap_used)]
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -1,4 +1,5 @@
 //! Answers that a real server of Argo CD cannot be made to give.
+#![allow(clippy::unwrap_used)]
 
 use std::time::Duration;
 

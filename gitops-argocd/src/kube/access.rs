@@ -215,12 +215,14 @@ impl Access for KubeArgoCd {
         after: Option<&str>,
     ) -> Result<BoxStream<'static, Result<lean::WatchEvent>>> {
         let what = "watch applications";
-        let mut params = WatchParams::default();
-        params.label_selector = labels(selector);
-        params.field_selector = selector
-            .app
-            .as_ref()
-            .map(|app| format!("metadata.name={}", app.name));
+        let params = WatchParams {
+            label_selector: labels(selector),
+            field_selector: selector
+                .app
+                .as_ref()
+                .map(|app| format!("metadata.name={}", app.name)),
+            ..WatchParams::default()
+        };
         let request = self
             .requests(self.scope(selector))
             .watch(&params, after.unwrap_or_default())
