@@ -20,6 +20,8 @@ use crate::types::lean;
 
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LAST_DELAY: Duration = Duration::from_secs(5);
+/// How long a "no" is doubted that was a "yes" before.
+const DOUBT: Duration = Duration::from_secs(20);
 
 /// The error of an operation that nothing is known of.
 pub(super) fn unknown(operation: &Operation) -> Error {
@@ -62,6 +64,8 @@ struct Looks<'a> {
     stream: Option<BoxStream<'static, Result<lean::WatchEvent>>>,
     look_at: Instant,
     away_since: Option<Instant>,
+    /// Whether it was seen: what was allowed and there a moment ago may be so again in a moment.
+    seen: bool,
     delay: Duration,
 }
 
@@ -73,6 +77,7 @@ impl<'a> Looks<'a> {
             stream: None,
             look_at: Instant::now(),
             away_since: None,
+            seen: false,
             delay: FIRST_DELAY,
         }
     }
@@ -140,6 +145,7 @@ impl<'a> Looks<'a> {
         match self.backend.access.get(self.app).await {
             Ok(record) => {
                 self.away_since = None;
+                self.seen = true;
                 self.delay = FIRST_DELAY;
                 self.look_at = Instant::now() + self.backend.options.look;
                 Ok(Some(record))
@@ -168,10 +174,27 @@ impl<'a> Looks<'a> {
         Ok(())
     }
 
+    /// How long an error is put up with.
+    fn patience(&self, error: &Error) -> Duration {
+        let patience = self.backend.options.patience;
+        match error.kind() {
+            _ if error.is_retryable() => patience,
+            // What Argo CD's API server says while Kubernetes' is away: it cannot tell, and lets nobody see (argo-cd 3.2,
+            // `getAppEnforceRBAC`); and what Kubernetes' says before it serves custom resources again.
+            ErrorKind::Internal if self.seen => patience,
+            ErrorKind::PermissionDenied | ErrorKind::Unauthenticated | ErrorKind::NotFound
+                if self.seen =>
+            {
+                patience.min(DOUBT)
+            }
+            _ => Duration::ZERO,
+        }
+    }
+
     /// A pause, while Argo CD is away for no longer than the options allow.
     async fn away(&mut self, error: Error) -> Result<()> {
         let since = *self.away_since.get_or_insert_with(Instant::now);
-        if !error.is_retryable() || since.elapsed() > self.backend.options.patience {
+        if since.elapsed() >= self.patience(&error) {
             return Err(error);
         }
         let pause = error

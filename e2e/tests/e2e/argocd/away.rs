@@ -69,7 +69,7 @@ async fn a_wait_outlives_its_session_and_every_component() -> Result<()> {
 
     // Both doors wait for the same operation.
     let doors = [over_rest.clone(), over_kubernetes.clone()];
-    let waits = begin(&doors, &app).await?;
+    let mut waits = begin(&doors, &app).await?;
     let first = gate(&argocd, &name, "").await?;
 
     // The session ends; Argo CD's API server dies, and hangs; Kubernetes' API server dies.
