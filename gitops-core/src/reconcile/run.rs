@@ -99,7 +99,7 @@ pub(super) async fn run(reconciler: Reconciler, shutdown: impl Future<Output = (
         ..
     } = reconciler;
     let (sender, receiver) = mpsc::unbounded_channel();
-    let mut delivery = AbortOnDropHandle::new(tokio::spawn(deliver(Arc::new(notifiers), receiver)));
+    let mut delivery = AbortOnDropHandle::new(tokio::spawn(deliver(notifiers, receiver)));
     let (stop, force) = (CancellationToken::new(), CancellationToken::new());
     let slots = options.looks.clamp(1, Semaphore::MAX_PERMITS);
     let looker = Arc::new(Looker {
