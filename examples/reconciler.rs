@@ -6,7 +6,8 @@
 //! cargo run --example reconciler --features reconcile,metrics,webhook -- --namespace gitops run --metrics 127.0.0.1:9090 --webhooks 127.0.0.1:8080
 //! ```
 //!
-//! Start `run` several times: the replicas share the applications by Leases. End one with Ctrl-C, or kill it, and the others go on with what was its own.
+//! Start `run` several times: the replicas share the applications by Leases. End one with Ctrl-C, or kill it, and the others go on with what was its own. A webhook may go to any of them: it
+//! hands the news on to the owner.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;
@@ -143,6 +144,8 @@ async fn reconcile(
         leases.identity = identity;
     }
     let identity = leases.identity.clone();
+    // What is terminated must have ended before another replica begins.
+    let terminate_grace = leases.margin().mul_f64(0.75);
 
     let git = GitClient::new(RepositoryOptions::default())?;
     let sources = Arc::new(GitSources::new(git.clone(), Renderers::default()));
@@ -155,7 +158,11 @@ async fn reconcile(
         Engine::new(cluster.clone()),
         sources.clone(),
         store,
-        DirectOptions::default(),
+        DirectOptions {
+            // The reconciler looks at what this replica owns; the others look at theirs.
+            refresh: Duration::ZERO,
+            ..DirectOptions::default()
+        },
     );
     let mut notifiers = Notifiers::default();
     notifiers.add_notifier(Print(identity.clone()));
@@ -176,8 +183,7 @@ async fn reconcile(
         .ownership(LeaseOwnership::start(cluster, leases)?)
         .options(ReconcilerOptions {
             name: identity.clone(),
-            // What is terminated must have ended before another replica begins.
-            terminate_grace: lease / 8,
+            terminate_grace,
             ..ReconcilerOptions::default()
         });
     if let Some(path) = run.audit {

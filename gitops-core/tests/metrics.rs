@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fake;
+mod world;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -316,4 +317,23 @@ async fn webhooks_are_counted_by_their_answers() {
         let name = format!("gitops_webhooks_total{{provider=gitlab,result={result}}}");
         assert_eq!(series.get(&name), Some(&1.0), "{name} in {series:#?}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reconciler_without_leases_tells_how_many_applications_it_has() {
+    let recorder = DebuggingRecorder::new();
+    let snapshotter = recorder.snapshotter();
+    let _guard = metrics::set_default_local_recorder(&recorder);
+    let world = world::World::new(&["a", "b"]).await;
+    let running = world.run(world.reconciler());
+    tokio::time::sleep(Duration::from_secs(1)).await;
+    let recorded = snapshotter.snapshot().into_vec();
+    let of = |wanted: &str| {
+        let mut all = recorded.iter();
+        let found = all.find(|(key, ..)| key.key().name() == wanted);
+        found.map(|(.., value)| format!("{value:?}"))
+    };
+    let count = of("gitops_reconciler_applications").unwrap();
+    assert!(count.contains("Gauge") && count.contains('2'), "{count}");
+    assert_eq!(running.control.stats().owned, 2);
 }

@@ -2,218 +2,28 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
 mod fake;
+mod world;
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use fake::Fake;
-use futures::stream::{self, BoxStream};
-use futures::{FutureExt, StreamExt};
-use gitops_core::application::{
-    AppRef, Application, ApplicationStatus, Automated, Health, HealthStatus, Source, SyncStatus,
-};
+use futures::FutureExt;
+use gitops_core::application::{Application, SyncStatus};
 use gitops_core::audit::{AuditAction, AuditLog, AuditRecord, AuditSink};
 use gitops_core::backend::{
-    ApplicationStore, DeleteOptions, EventKind, PutMode, StatusEvent, SyncEvent, SyncOptions,
-    Syncer,
+    ApplicationStore, DeleteOptions, EventKind, PutMode, StatusEvent, SyncOptions, Syncer,
 };
 use gitops_core::limit::{LimitOptions, SyncLimiter};
-use gitops_core::manifest::ManifestSet;
-use gitops_core::manifest::yaml::parse;
-use gitops_core::notify::{BroadcastNotifier, Notifier, NotifierOptions, Notifiers};
-use gitops_core::reconcile::{Control, Ownership, Reconciler, ReconcilerOptions, Tenure};
+use gitops_core::notify::{NotifierOptions, Notifiers};
+use gitops_core::reconcile::ReconcilerOptions;
 use gitops_core::rule::{Decision, OutOfSync, RevisionChanged, SyncStrategy, all, rule_fn};
-use gitops_core::source::{Rendered, RevisionEvent, Sources};
-use gitops_core::store::MemoryStore;
 use gitops_core::validate::{Context, Finding, Validator, Validators};
 use gitops_core::{Error, ErrorKind, Result};
-use tokio::sync::{broadcast, mpsc, oneshot, watch};
-use tokio::task::JoinHandle;
-use tokio_util::sync::CancellationToken;
-
-/// Repositories whose revisions a test sets.
-#[derive(Clone, Default)]
-struct Repositories {
-    revisions: Arc<Mutex<HashMap<String, String>>>,
-    manifests: Arc<Mutex<String>>,
-}
-
-impl Repositories {
-    fn set(&self, url: &str, revision: &str) {
-        let mut all = self.revisions.lock().unwrap();
-        all.insert(url.into(), revision.into());
-    }
-
-    /// The revision moves, and a webhook says so.
-    fn push(&self, url: &str, revision: &str) -> RevisionEvent {
-        self.set(url, revision);
-        RevisionEvent {
-            urls: vec![url.into()],
-            teller: "test".into(),
-            ..RevisionEvent::default()
-        }
-    }
-}
-
-#[async_trait]
-impl Sources for Repositories {
-    async fn render(&self, app: &Application, revisions: &[String]) -> Result<Rendered> {
-        assert_eq!(revisions.len(), app.sources.len());
-        let yaml = self.manifests.lock().unwrap().clone();
-        Ok(Rendered {
-            revisions: revisions.to_vec(),
-            manifests: ManifestSet::from_objects(parse("a.yaml", yaml.as_bytes())?)?,
-        })
-    }
-
-    async fn resolve(&self, app: &Application) -> Result<Vec<String>> {
-        let all = self.revisions.lock().unwrap();
-        let revisions = app.sources.iter().map(|source| {
-            all.get(&source.repo_url)
-                .cloned()
-                .ok_or_else(|| Error::not_found("no such repository"))
-        });
-        revisions.collect()
-    }
-}
-
-const URL: &str = "https://git.example.com/org/repo";
-
-fn app(name: &str) -> Application {
-    Application::new(name)
-        .source(Source::git(format!("{URL}-{name}")))
-        .automated(Automated::default())
-}
-
-fn url(name: &str) -> String {
-    format!("{URL}-{name}")
-}
-
-fn new_revisions() -> SyncStrategy {
-    SyncStrategy::new().rule(RevisionChanged { retry_failed: true })
-}
-
-/// A backend, its applications and repositories, and what comes of them.
-struct World {
-    fake: Fake,
-    store: Arc<MemoryStore>,
-    repositories: Repositories,
-    events: BroadcastNotifier,
-    heard: Mutex<broadcast::Receiver<SyncEvent>>,
-    pushes: mpsc::UnboundedSender<RevisionEvent>,
-    pushed: Mutex<Option<mpsc::UnboundedReceiver<RevisionEvent>>>,
-}
-
-struct Running {
-    control: Control,
-    stop: Option<oneshot::Sender<()>>,
-    task: JoinHandle<Result<()>>,
-}
-
-impl Running {
-    async fn shut_down(&mut self) {
-        let _ = self.stop.take().unwrap().send(());
-        (&mut self.task).await.unwrap().unwrap();
-    }
-}
-
-impl World {
-    async fn new(names: &[&str]) -> Self {
-        let fake = Fake::lasting(Duration::from_secs(1));
-        let store = Arc::new(MemoryStore::default());
-        let _ = fake.kept_store.set(store.clone());
-        let events = BroadcastNotifier::new(100_000);
-        let (pushes, pushed) = mpsc::unbounded_channel();
-        let world = Self {
-            heard: Mutex::new(events.subscribe()),
-            repositories: Repositories::default(),
-            pushed: Mutex::new(Some(pushed)),
-            fake,
-            store,
-            events,
-            pushes,
-        };
-        for name in names {
-            world.add(app(name)).await;
-        }
-        world
-    }
-
-    async fn add(&self, app: Application) {
-        self.repositories.set(&app.sources[0].repo_url, "r1");
-        self.store.put(&app, PutMode::Upsert).await.unwrap();
-    }
-
-    fn reconciler(&self) -> Reconciler {
-        let mut notifiers = Notifiers::default();
-        notifiers.add_notifier(self.events.clone());
-        let pushed = self.pushed.lock().unwrap().take().unwrap();
-        let pushed = stream::unfold(pushed, |mut pushed| async move {
-            pushed.recv().await.map(|event| (event, pushed))
-        });
-        Reconciler::new(self.fake.clone())
-            .sources(self.repositories.clone())
-            .strategy(new_revisions())
-            .notifiers(notifiers)
-            .revisions(pushed)
-    }
-
-    fn run(&self, reconciler: Reconciler) -> Running {
-        let (stop, stopped) = oneshot::channel();
-        Running {
-            control: reconciler.control(),
-            stop: Some(stop),
-            task: tokio::spawn(reconciler.run(async {
-                let _ = stopped.await;
-            })),
-        }
-    }
-
-    fn push(&self, name: &str, revision: &str) {
-        let event = self.repositories.push(&url(name), revision);
-        self.pushes.send(event).unwrap();
-    }
-
-    /// What was asked of the backend since the last call: names and revisions.
-    fn synced(&self) -> Vec<String> {
-        let asked = std::mem::take(&mut *self.fake.asked.lock().unwrap());
-        let text = |(app, options): (AppRef, SyncOptions)| {
-            format!("{app}@{}", options.revisions.join("+"))
-        };
-        asked.into_iter().map(text).collect()
-    }
-
-    /// What was told since the last call.
-    fn told(&self) -> Vec<SyncEvent> {
-        let mut heard = self.heard.lock().unwrap();
-        std::iter::from_fn(|| heard.try_recv().ok()).collect()
-    }
-
-    fn told_names(&self) -> Vec<String> {
-        let name = |event: &SyncEvent| format!("{} {}", event.app, event.kind.name());
-        self.told().iter().map(name).collect()
-    }
-
-    fn tell_status(&self, name: &str, sync: SyncStatus) {
-        let status = ApplicationStatus {
-            sync,
-            health: Health::new(HealthStatus::Healthy, ""),
-            ..ApplicationStatus::default()
-        };
-        let event = StatusEvent::Status {
-            app: name.into(),
-            status: Box::new(status),
-        };
-        self.fake.told.get().unwrap().send(event).unwrap();
-    }
-}
-
-async fn after(seconds: u64) {
-    tokio::time::sleep(Duration::from_secs(seconds)).await;
-}
+use world::{Broken, Owner, World, after, app, url};
 
 #[tokio::test(start_paused = true)]
 async fn new_revisions_are_synced_once_at_an_event_or_at_the_interval() {
@@ -343,7 +153,7 @@ async fn a_rule_that_errs_or_panics_stops_no_other_and_is_told_once() {
     };
     assert_eq!(times("bad"), [0, 5, 15, 35]);
     assert_eq!(times("worse"), [0, 5, 15, 35]);
-    let refusals: Vec<String> = world
+    let mut refusals: Vec<String> = world
         .told()
         .iter()
         .filter_map(|event| match &event.kind {
@@ -353,11 +163,17 @@ async fn a_rule_that_errs_or_panics_stops_no_other_and_is_told_once() {
             _ => None,
         })
         .collect();
-    assert_eq!(refusals.len(), 1, "{refusals:?}");
-    assert!(
-        refusals[0].starts_with("bad strategy") && refusals[0].contains("database is away"),
-        "{refusals:?}"
-    );
+    refusals.sort();
+    assert_eq!(refusals.len(), 2, "each is told once: {refusals:?}");
+    for (refusal, start, reason) in [
+        (&refusals[0], "bad strategy", "database is away"),
+        (&refusals[1], "worse strategy", "the rule panicked"),
+    ] {
+        assert!(
+            refusal.starts_with(start) && refusal.contains(reason) && refusal.contains("fragile"),
+            "{refusal}"
+        );
+    }
     broken.store(false, Ordering::SeqCst);
     after(60).await;
     let mut synced = world.synced();
@@ -555,22 +371,6 @@ async fn drift_is_looked_at_when_the_watch_tells_it() {
     running.shut_down().await;
 }
 
-/// Hangs, or panics.
-struct Broken(bool);
-
-#[async_trait]
-impl Notifier for Broken {
-    fn name(&self) -> &str {
-        "broken"
-    }
-    async fn notify(&self, _: &SyncEvent) -> Result<()> {
-        if self.0 {
-            panic!("the notifier panics");
-        }
-        std::future::pending().await
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn notifiers_that_hang_or_panic_keep_no_sync_and_no_other_notifier_waiting() {
     let world = World::new(&["a"]).await;
@@ -648,58 +448,6 @@ async fn shutting_down_waits_for_syncs_then_terminates_them_and_tells_the_end() 
     }
 }
 
-/// Gives and takes applications as a test says.
-struct Owner {
-    owned: Mutex<HashMap<AppRef, CancellationToken>>,
-    changes: watch::Sender<()>,
-    resigned: AtomicBool,
-}
-
-impl Default for Owner {
-    fn default() -> Self {
-        Self {
-            owned: Mutex::default(),
-            changes: watch::Sender::new(()),
-            resigned: AtomicBool::new(false),
-        }
-    }
-}
-
-impl Owner {
-    fn give(&self, names: &[&str]) {
-        let mut owned = self.owned.lock().unwrap();
-        for name in names {
-            owned.insert(AppRef::from(*name), CancellationToken::new());
-        }
-        self.changes.send_replace(());
-    }
-
-    fn take(&self, name: &str) {
-        if let Some(lost) = self.owned.lock().unwrap().remove(&AppRef::from(name)) {
-            lost.cancel();
-        }
-        self.changes.send_replace(());
-    }
-}
-
-#[async_trait]
-impl Ownership for Owner {
-    fn tenure(&self, app: &AppRef) -> Option<Tenure> {
-        let owned = self.owned.lock().unwrap();
-        owned.get(app).cloned().map(Tenure::until)
-    }
-    fn changes(&self) -> BoxStream<'static, ()> {
-        let receiver = self.changes.subscribe();
-        stream::unfold(receiver, |mut receiver| async move {
-            receiver.changed().await.ok().map(|()| ((), receiver))
-        })
-        .boxed()
-    }
-    async fn resign(&self) {
-        self.resigned.store(true, Ordering::SeqCst);
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn only_the_owner_acts_and_a_lost_right_ends_the_sync() {
     let world = World::new(&["mine", "theirs"]).await;
@@ -717,7 +465,8 @@ async fn only_the_owner_acts_and_a_lost_right_ends_the_sync() {
     assert_eq!(Fake::count(&world.fake.running), 0);
     for name in ["mine", "theirs"] {
         world.push(name, "r2");
-        running.control.look_now(name.into()).await.unwrap();
+        let refused = running.control.look_now(name.into()).await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::Conflict);
         world.tell_status(name, SyncStatus::OutOfSync);
     }
     after(1000).await;

@@ -6,10 +6,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 use futures::stream::{BoxStream, StreamExt};
 use gitops_core::application::AppRef;
 use gitops_core::manifest::{GroupKind, GroupVersionKind, Object};
 use gitops_core::reconcile::Ownership;
+use gitops_core::source::RevisionEvent;
 use gitops_core::{Error, Result};
 use gitops_kube::cluster::{
     ApiKind, Cluster, DeleteParams, InMemoryCluster, ListParams, ObjectKey, ObjectList, Patch,
@@ -87,7 +89,7 @@ async fn replicas_share_evenly_and_take_over_from_each_other() {
     pass(20, &[&a, &b]).await;
     assert_eq!(counts(&[&a, &b]), [8, 8]);
     // One resigns: the other need not wait for the lease to expire.
-    b.resign().await;
+    b.resign(&[]).await;
     assert_eq!(counts(&[&b]), [0]);
     pass(6, &[&a, &b]).await;
     assert_eq!(counts(&[&a]), [16]);
@@ -128,6 +130,112 @@ async fn changes_are_told_and_strangers_are_believed() {
     // It does not come back to it: after the lease time it is ours again, as another right.
     pass(20, &[&a]).await;
     assert!(!tenure.is_valid() && a.tenure(&app).is_some());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_not_finished_is_not_given_away_but_expires() {
+    let cluster = Arc::new(InMemoryCluster::new());
+    let a = replica(&cluster, "a");
+    pass(5, &[&a]).await;
+    let (app, other) = (AppRef::new("shop"), AppRef::new("blog"));
+    assert_ne!(options("a").shard_of(&app), options("a").shard_of(&other));
+    let tenure = a.tenure(&app).unwrap();
+    let b = replica(&cluster, "b");
+    // Before it could take a part.
+    a.resign(std::slice::from_ref(&app)).await;
+    assert!(!tenure.is_valid());
+    let resigned = Instant::now();
+    while b.tenure(&other).is_none() {
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert!(resigned.elapsed() < Duration::from_secs(6));
+    assert!(b.tenure(&app).is_none());
+    while b.tenure(&app).is_none() {
+        sleep(Duration::from_millis(100)).await;
+    }
+    let took = resigned.elapsed().as_secs_f64();
+    assert!((8.0..=15.1).contains(&took), "{took} seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_process_that_was_stopped_has_no_right_when_it_goes_on() {
+    let cluster = Arc::new(InMemoryCluster::new());
+    let a = replica(&cluster, "a");
+    pass(5, &[&a]).await;
+    let tenure = a.tenure(&AppRef::new("shop")).unwrap();
+    assert!(tenure.is_valid());
+    // The clock goes on, and no task has run since.
+    tokio::time::advance(Duration::from_secs(9)).await;
+    assert!(!tenure.is_valid());
+    assert!(a.tenure(&AppRef::new("shop")).is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn replicas_that_divide_differently_hold_nothing() {
+    let cluster = Arc::new(InMemoryCluster::new());
+    let more = |identity: &str| LeaseOptions {
+        shards: 32,
+        ..options(identity)
+    };
+    // Both at once: neither may have seen the other before it takes what it can.
+    let a = replica(&cluster, "a");
+    let b = LeaseOwnership::start(cluster.clone(), more("b")).unwrap();
+    let app = AppRef::new("shop");
+    let alone = async |seconds: u64| {
+        for _ in 0..seconds * 10 {
+            let owners = [&a, &b].map(|one| one.tenure(&app).is_some());
+            assert_ne!(owners, [true, true], "two owners");
+            sleep(Duration::from_millis(100)).await;
+        }
+    };
+    alone(20).await;
+    assert_eq!(counts(&[&a, &b]), [0, 0]);
+    // The last one of the old number ends: the new number holds.
+    a.resign(&[]).await;
+    alone(10).await;
+    assert_eq!(counts(&[&a, &b]), [0, 32]);
+    // One of the old number comes back: nobody acts until it is gone, with or without a word.
+    let c = replica(&cluster, "c");
+    for _ in 0..200 {
+        let owners = [&b, &c].map(|one| one.tenure(&app).is_some());
+        assert_ne!(owners, [true, true], "two owners");
+        sleep(Duration::from_millis(100)).await;
+    }
+    assert_eq!(counts(&[&b, &c]), [0, 0]);
+    drop(c);
+    sleep(Duration::from_secs(20)).await;
+    assert_eq!(counts(&[&b]), [32]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn news_reach_the_others_within_two_looks_and_owners_are_known() {
+    let cluster = Arc::new(InMemoryCluster::new());
+    let (a, b) = (replica(&cluster, "a"), replica(&cluster, "b"));
+    pass(20, &[&a, &b]).await;
+    let mut heard = b.handed_on();
+    let mut own = a.handed_on();
+    let event = RevisionEvent {
+        urls: vec!["https://git.example.com/org/config".into()],
+        revision: Some("r2".into()),
+        ..RevisionEvent::default()
+    };
+    let told = Instant::now();
+    a.hand_on(&event);
+    assert_eq!(heard.next().await, Some(event));
+    assert!(
+        told.elapsed() < Duration::from_secs(5),
+        "{:?}",
+        told.elapsed()
+    );
+    // Once, and not to itself.
+    pass(30, &[&a, &b]).await;
+    assert!(heard.next().now_or_never().is_none() && own.next().now_or_never().is_none());
+    for n in 0..20 {
+        let app = AppRef::new(format!("app-{n}"));
+        let owner = if a.tenure(&app).is_some() { "a" } else { "b" };
+        assert_eq!(a.owner(&app).as_deref(), Some(owner));
+        assert_eq!(b.owner(&app).as_deref(), Some(owner));
+    }
 }
 
 /// A cluster that can be made to answer nothing.

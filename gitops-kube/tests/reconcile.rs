@@ -10,7 +10,7 @@ use gitops_core::backend::{ApplicationStore, EventKind, PutMode, Syncer, SyncerE
 use gitops_core::manifest::GroupVersionKind;
 use gitops_core::manifest::render::Renderers;
 use gitops_core::notify::{BroadcastNotifier, Notifiers};
-use gitops_core::reconcile::{Reconciler, ReconcilerOptions};
+use gitops_core::reconcile::{Ownership, Reconciler, ReconcilerOptions};
 use gitops_core::rule::{Decision, PathsChanged, RevisionChanged, SyncStrategy, all, rule_fn};
 use gitops_core::source::{RevisionEvent, Sources};
 use gitops_core::store::MemoryStore;
@@ -19,6 +19,7 @@ use gitops_git::{CommitOptions, Edits, GitClient, Repository, RepositoryOptions}
 use gitops_kube::cluster::{ApiKind, Cluster, DeleteParams, InMemoryCluster, ObjectKey, Scope};
 use gitops_kube::direct::{DirectBackend, DirectOptions, GitSources};
 use gitops_kube::engine::Engine;
+use gitops_kube::lease::{LeaseOptions, LeaseOwnership};
 
 struct Place {
     _dir: tempfile::TempDir,
@@ -26,6 +27,7 @@ struct Place {
     repository: Repository,
     cluster: Arc<InMemoryCluster>,
     sources: Arc<GitSources>,
+    store: Arc<MemoryStore>,
     backend: DirectBackend,
 }
 
@@ -47,10 +49,11 @@ impl Place {
         let repository = git.repository(&url).await.unwrap();
         let cluster = Arc::new(InMemoryCluster::new());
         let sources = Arc::new(GitSources::new(git, Renderers::default()));
+        let store = Arc::new(MemoryStore::new());
         let backend = DirectBackend::new(
             Engine::new(cluster.clone()),
             sources.clone(),
-            Arc::new(MemoryStore::new()),
+            store.clone(),
             DirectOptions {
                 refresh: Duration::from_millis(200),
                 ..DirectOptions::default()
@@ -62,8 +65,36 @@ impl Place {
             repository,
             cluster,
             sources,
+            store,
             backend,
         }
+    }
+
+    /// Another process on the same cluster, which looks at nothing by itself, and its place among the others.
+    fn replica(&self, identity: &str) -> (Reconciler, Arc<LeaseOwnership>) {
+        let options = DirectOptions {
+            refresh: Duration::ZERO,
+            ..DirectOptions::default()
+        };
+        let engine = Engine::new(self.cluster.clone());
+        let backend = DirectBackend::new(engine, self.sources.clone(), self.store.clone(), options);
+        let leases = LeaseOptions {
+            identity: identity.into(),
+            lease_duration: Duration::from_secs(4),
+            renew_deadline: Duration::from_millis(1500),
+            retry_period: Duration::from_millis(500),
+            ..LeaseOptions::default()
+        };
+        let owner = Arc::new(LeaseOwnership::start(self.cluster.clone(), leases).unwrap());
+        let reconciler = Reconciler::new(backend)
+            .sources(self.sources.clone())
+            .ownership(owner.clone())
+            .options(ReconcilerOptions {
+                interval: Duration::from_secs(3600),
+                terminate_grace: Duration::from_secs(1),
+                ..ReconcilerOptions::default()
+            });
+        (reconciler, owner)
     }
 
     async fn commit(&self, path: &str, text: String) -> String {
@@ -203,6 +234,21 @@ async fn commits_are_deployed_where_they_belong_and_drift_is_healed() {
     let two = place.backend.status(&"two".into()).await.unwrap();
     assert_eq!(two.sync, SyncStatus::OutOfSync);
 
+    // Drift is told: the backend itself tells of operations only.
+    let drift = async {
+        loop {
+            let event = heard.recv().await.unwrap();
+            if let EventKind::StatusChanged { sync, .. } = event.kind
+                && (event.app.name.as_str(), sync) == ("two", SyncStatus::OutOfSync)
+            {
+                return;
+            }
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), drift)
+        .await
+        .unwrap();
+
     // What validators forbid is not deployed.
     let secret = "apiVersion: v1\nkind: Secret\nmetadata: {name: s}\n";
     let third = place.commit("apps/one/secret.yaml", secret.into()).await;
@@ -228,6 +274,69 @@ async fn commits_are_deployed_where_they_belong_and_drift_is_healed() {
     assert_eq!(revisions, [third]);
     stop.send(()).unwrap();
     running.await.unwrap().unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_webhook_that_reaches_one_replica_is_handed_on_to_the_owner() {
+    let place = Place::new().await;
+    let first = place
+        .commit("apps/one/a.yaml", config_map("one", "1"))
+        .await;
+    place.put("one", Automated::default()).await;
+    let (pushes, pushed) = mpsc::unbounded();
+    let app = "one".into();
+    let mut replicas = Vec::new();
+    let mut owners = Vec::new();
+    for identity in ["a", "b"] {
+        let (reconciler, owner) = place.replica(identity);
+        replicas.push(reconciler);
+        owners.push(owner);
+    }
+    let settled = async {
+        while owners.iter().any(|owner| owner.shards().len() != 8) {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(20), settled)
+        .await
+        .unwrap();
+    // The message goes to the replica that does not own the application.
+    let stranger = usize::from(owners[0].tenure(&app).is_some());
+    let (mut stops, mut running, mut controls) = (Vec::new(), Vec::new(), Vec::new());
+    let mut pushed = Some(pushed);
+    for (number, mut reconciler) in replicas.into_iter().enumerate() {
+        if number == stranger {
+            reconciler = reconciler.revisions(pushed.take().unwrap());
+        }
+        let (stop, stopped) = oneshot::channel::<()>();
+        stops.push(stop);
+        controls.push(reconciler.control());
+        running.push(tokio::spawn(reconciler.run(async {
+            let _ = stopped.await;
+        })));
+    }
+    place.until_synced("one", &first).await;
+    let refused = controls[stranger].sync_now(app.clone(), "jane").await;
+    let refused = refused.unwrap_err();
+    let owner = ["a", "b"][1 - stranger];
+    assert_eq!(refused.kind(), gitops_core::ErrorKind::Conflict);
+    assert!(refused.to_string().ends_with(owner), "{refused}");
+    let second = place
+        .commit("apps/one/a.yaml", config_map("one", "2"))
+        .await;
+    let begun = std::time::Instant::now();
+    pushes.unbounded_send(place.event()).unwrap();
+    place.until_synced("one", &second).await;
+    // Two looks at the Leases, each of 0.6 s, and the sync.
+    assert!(begun.elapsed() < Duration::from_secs(10));
+    let mine = controls[1 - stranger].sync_now(app, "jane").await;
+    mine.unwrap();
+    for stop in stops {
+        stop.send(()).unwrap();
+    }
+    for one in running {
+        one.await.unwrap().unwrap();
+    }
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Two replicas of the reconciler, as programs, on the real API server; one is killed in the middle of a sync.
+//! Two replicas of the reconciler, as programs, on the real API server; one is killed, or stopped and continued, in the middle of a sync.
 
 use std::collections::BTreeMap;
 use std::process::Stdio;
@@ -154,8 +154,8 @@ async fn place(namespace: &str, cluster: &KubeCluster) -> Result<Place> {
     })
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn a_replica_killed_in_the_middle_of_a_sync_is_replaced_and_never_doubled() -> Result<()> {
+/// Builds the example.
+async fn build() -> Result<()> {
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let built = Command::new(cargo)
         .current_dir(e2e::workspace_dir())
@@ -170,36 +170,100 @@ async fn a_replica_killed_in_the_middle_of_a_sync_is_replaced_and_never_doubled(
         .args(["--features", "reconcile,metrics,webhook"])
         .status();
     ensure!(built.await?.success(), "the example cannot be built");
+    Ok(())
+}
+
+/// The names `prefix-0`, `prefix-1` … of the applications in the lower or the upper half of the shards.
+fn named(namespace: &str, prefix: &'static str, upper: bool) -> impl Iterator<Item = String> {
+    let (namespace, shards) = (namespace.to_owned(), LeaseOptions::default());
+    (0..)
+        .map(move |n| format!("{prefix}-{n}"))
+        .filter(move |name| {
+            let shard = shards.shard_of(&AppRef::namespaced(&*namespace, &**name));
+            (shard >= shards.shards / 2) == upper
+        })
+}
+
+fn signal(replica: &Replica, name: &str) -> Result<()> {
+    let id = replica.child.id().context("it ended by itself")?;
+    let sent = std::process::Command::new("kill")
+        .args([name, &id.to_string()])
+        .status()?;
+    ensure!(sent.success(), "kill failed");
+    Ok(())
+}
+
+/// Waits until `holder` has the Lease of every shard; says when it got the last.
+async fn until_all_held(
+    cluster: &e2e::Cluster,
+    namespace: &str,
+    holder: &str,
+) -> Result<Timestamp> {
+    let path = "jsonpath={range .items[*]}{.metadata.name} {.spec.holderIdentity} {.spec.acquireTime}{\"\\n\"}{end}";
+    let begun = Instant::now();
+    loop {
+        let leases = cluster
+            .kubectl(&["-n", namespace, "get", "leases", "-o", path])
+            .await?;
+        let mut held = Vec::new();
+        for line in leases.lines().filter(|line| line.contains("-shard-")) {
+            if let [_, who, since] = line.split(' ').collect::<Vec<_>>()[..]
+                && who == holder
+            {
+                held.push(since.parse()?);
+            }
+        }
+        if held.len() == LeaseOptions::default().shards as usize {
+            return held.into_iter().max().context("there are no shards");
+        }
+        ensure!(
+            begun.elapsed().as_secs() < 60,
+            "{holder} has not all: {leases}"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+}
+
+/// Holds that no application was synced by both at once; says how many pairs of syncs were compared.
+fn never_both(
+    first: &[(String, Timestamp, Timestamp)],
+    second: &[(String, Timestamp, Timestamp)],
+) -> Result<usize> {
+    let mut pairs = 0;
+    for (app, from, to) in first {
+        for (_, other_from, other_to) in second.iter().filter(|(other, ..)| other == app) {
+            pairs += 1;
+            ensure!(
+                to <= other_from || other_to <= from,
+                "{app} was synced by both at once"
+            );
+        }
+    }
+    Ok(pairs)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_killed_in_the_middle_of_a_sync_is_replaced_and_never_doubled() -> Result<()> {
+    build().await?;
     let cluster = e2e::cluster().await?;
     let namespace = cluster.namespace("replicas").await?.name().to_owned();
     let kube = KubeCluster::new(cluster.client().await?);
     let place = place(&namespace, &kube).await?;
 
     // The first replica keeps the lower half of the shards, the second one gets the upper half.
-    let options = LeaseOptions::default();
-    let named = |prefix: &'static str, upper: bool| {
-        let namespace = namespace.clone();
-        let shards = options.clone();
-        (0..)
-            .map(move |n| format!("{prefix}-{n}"))
-            .filter(move |name| {
-                let shard = shards.shard_of(&AppRef::namespaced(&*namespace, &**name));
-                (shard >= shards.shards / 2) == upper
-            })
-    };
+    let named = |prefix, upper| named(&namespace, prefix, upper);
     let quicks: Vec<String> = named("quick", false)
         .take(3)
         .chain(named("quick", true).take(3))
         .collect();
-    let (lower, upper) = (
-        named("slow", false).next().context("no name")?,
-        named("slow", true).next().context("no name")?,
-    );
+    // As many as leave a place among those that are synced at once.
+    let lowers: Vec<String> = named("slow", false).take(2).collect();
+    let upper = named("slow", true).next().context("no name")?;
     let mut edits = Edits::new();
     for name in &quicks {
         edits = edits.put(format!("{name}/a.yaml"), quick(name, "1"));
     }
-    for name in [&lower, &upper] {
+    for name in lowers.iter().chain([&upper]) {
         edits = edits.put(format!("{name}/a.yaml"), slow(name));
     }
     place.commit(edits).await?;
@@ -207,29 +271,40 @@ async fn a_replica_killed_in_the_middle_of_a_sync_is_replaced_and_never_doubled(
     for name in &quicks {
         apps.push(place.add(name).await?);
     }
-    let (lower, upper) = (place.add(&lower).await?, place.add(&upper).await?);
+    let upper = place.add(&upper).await?;
+    let mut kept = Vec::new();
+    for name in &lowers {
+        kept.push(place.add(name).await?);
+    }
 
     let kubeconfig = cluster.kubeconfig();
     let mut first = Replica::start(&namespace, "first", kubeconfig.as_ref())?;
     for app in &apps {
         first.until(app, "sync Succeeded", 60).await?;
     }
-    first.until(&lower, "sync started", 60).await?;
-    first.until(&upper, "sync started", 60).await?;
+    for app in kept.iter().chain([&upper]) {
+        first.until(app, "sync started", 60).await?;
+    }
     // A second one joins: the first stops what it was doing for the half that it gives up.
     let mut second = Replica::start(&namespace, "second", kubeconfig.as_ref())?;
     second.until(&upper, "sync started", 60).await?;
 
-    // The first one is killed in the middle of the sync of what it kept.
-    let killed = (Instant::now(), Timestamp::now());
+    // The first one is killed in the middle of the syncs of what it kept.
+    let killed = Timestamp::now();
     first.child.kill().await?;
-    second.until(&lower, "sync started", 60).await?;
-    let took = killed.0.elapsed();
-    println!(
-        "taken over after {:.1} s of a lease of {LEASE} s",
-        took.as_secs_f64()
-    );
-    ensure!(took <= Duration::from_secs(LEASE), "it took {took:?}");
+    // Every application is in a shard: none is alone for longer than the lease, and those with a sync under way are synced by then.
+    let mut last = until_all_held(cluster, &namespace, "second").await?;
+    for app in &kept {
+        second.until(app, "sync started", 60).await?;
+    }
+    for (app, from, _) in second.syncs(Timestamp::now())? {
+        if kept.iter().any(|kept| kept.to_string() == app) {
+            last = last.max(from);
+        }
+    }
+    let took = last.duration_since(killed);
+    println!("all taken over and synced after {took:.1?} of a lease of {LEASE} s");
+    ensure!(took.as_secs_f64() <= LEASE as f64, "it took {took:?}");
 
     // All applications have an owner: a new commit reaches each.
     let edits = quicks.iter().fold(Edits::new(), |edits, name| {
@@ -260,25 +335,12 @@ async fn a_replica_killed_in_the_middle_of_a_sync_is_replaced_and_never_doubled(
     }
 
     // No application was synced by two at once.
-    let mut both = 0;
     let theirs = second.syncs(Timestamp::now())?;
-    for (app, from, to) in first.syncs(killed.1)? {
-        for (_, other_from, other_to) in theirs.iter().filter(|(other, ..)| *other == app) {
-            both += 1;
-            ensure!(
-                to <= *other_from || *other_to <= from,
-                "{app} was synced by both at once"
-            );
-        }
-    }
+    let both = never_both(&first.syncs(killed)?, &theirs)?;
     ensure!(both >= 8, "only {both} pairs of syncs were compared");
 
     // The end: Ctrl-C, and the Leases are let go.
-    let id = second.child.id().context("it ended by itself")?;
-    let interrupt = Command::new("kill")
-        .args(["-INT", &id.to_string()])
-        .status();
-    ensure!(interrupt.await?.success(), "kill failed");
+    signal(&second, "-INT")?;
     let ended = tokio::time::timeout(Duration::from_secs(90), second.child.wait()).await??;
     ensure!(ended.success(), "{ended}");
     let holders = cluster
@@ -292,5 +354,80 @@ async fn a_replica_killed_in_the_middle_of_a_sync_is_replaced_and_never_doubled(
         ])
         .await?;
     ensure!(!holders.contains("second"), "{holders}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_was_stopped_for_a_while_begins_nothing_when_it_goes_on() -> Result<()> {
+    build().await?;
+    let cluster = e2e::cluster().await?;
+    let namespace = cluster.namespace("stopped").await?.name().to_owned();
+    let kube = KubeCluster::new(cluster.client().await?);
+    let place = place(&namespace, &kube).await?;
+    let slows: Vec<String> = named(&namespace, "slow", false)
+        .take(1)
+        .chain(named(&namespace, "slow", true).take(1))
+        .collect();
+    let edits = slows.iter().fold(Edits::new(), |edits, name| {
+        edits.put(format!("{name}/a.yaml"), slow(name))
+    });
+    place.commit(edits).await?;
+    let mut apps = Vec::new();
+    for name in &slows {
+        apps.push(place.add(name).await?);
+    }
+    let kubeconfig = cluster.kubeconfig();
+    let first = Replica::start(&namespace, "first", kubeconfig.as_ref())?;
+    for app in &apps {
+        first.until(app, "sync started", 60).await?;
+    }
+    // It is stopped in the middle of both syncs, and knows nothing of the second one, which takes everything.
+    signal(&first, "-STOP")?;
+    let stopped = Timestamp::now();
+    let second = Replica::start(&namespace, "second", kubeconfig.as_ref())?;
+    for app in &apps {
+        second.until(app, "sync started", 60).await?;
+    }
+    until_all_held(cluster, &namespace, "second").await?;
+    // There is news for it to act upon when it goes on.
+    let edits = slows.iter().fold(Edits::new(), |edits, name| {
+        edits.put(format!("{name}/b.yaml"), quick(&format!("{name}-b"), "2"))
+    });
+    place.commit(edits).await?;
+    signal(&first, "-CONT")?;
+    let continued = Timestamp::now();
+    // What it was doing ends, and it goes on as one of two.
+    let begun = Instant::now();
+    while first
+        .lines()
+        .iter()
+        .filter(|line| line.contains(": sync Failed"))
+        .count()
+        < apps.len()
+    {
+        ensure!(
+            begun.elapsed().as_secs() < 10,
+            "a sync was not ended: {:?}",
+            first.lines()
+        );
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    tokio::time::sleep(Duration::from_secs(3 * LEASE)).await;
+    let now = Timestamp::now();
+    let before = |(_, from, _): &(String, Timestamp, Timestamp)| *from < stopped;
+    let (old, new): (Vec<_>, Vec<_>) = first.syncs(now)?.into_iter().partition(before);
+    ensure!(old.len() >= 2, "{old:?}");
+    ensure!(new.iter().all(|(_, from, _)| *from > continued), "{new:?}");
+    // What it began after that it had a right to.
+    let pairs = never_both(&new, &second.syncs(now)?)?;
+    println!(
+        "{} syncs since it goes on, {pairs} pairs compared",
+        new.len()
+    );
+    ensure!(
+        !new.is_empty(),
+        "it does nothing any more: {:?}",
+        first.lines()
+    );
     Ok(())
 }

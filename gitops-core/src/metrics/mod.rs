@@ -19,7 +19,7 @@
 //! | `gitops_limiter_wait_seconds` | histogram | `limiter` | how long those waited that had to |
 //! | `gitops_limiter_refused_total` | counter | `limiter`, `reason`: `queue_full`, `timeout` | who was not let through |
 //! | `gitops_backend_retries_total` | counter | `backend`, `reason`: the error's kind | tries after the first that a `RetryingBackend` made |
-//! | `gitops_notifier_failures_total` | counter | `notifier` | events that a notifier could not be told of, after all tries |
+//! | `gitops_notifier_failures_total` | counter | `notifier` | events that a notifier could not be told of, after all tries, or because it is too slow |
 //! | `gitops_reconciler_looks_total` | counter | `result`: `synced`, `idle`, `busy`, `later`, `refused`, `failed`, `paused`, `stopped`, `gone` | looks of a `Reconciler` at an application |
 //! | `gitops_reconciler_applications` | gauge | | applications that this replica takes care of |
 //! | `gitops_reconciler_due` | gauge | | applications that are due and wait for their turn |

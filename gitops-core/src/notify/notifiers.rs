@@ -121,6 +121,26 @@ impl Notifiers {
         self.entries.is_empty()
     }
 
+    /// Each by itself, for who tells each at its own pace; strict ones wait for each other, and stay together.
+    #[cfg(feature = "reconcile")]
+    pub(crate) fn apart(self) -> Vec<Self> {
+        if self.options.strict {
+            return vec![self];
+        }
+        let options = self.options;
+        let alone = |entry| Self {
+            entries: vec![entry],
+            ..Self::new(options.clone())
+        };
+        self.entries.into_iter().map(alone).collect()
+    }
+
+    /// Their names.
+    #[cfg(feature = "reconcile")]
+    pub(crate) fn names(&self) -> impl Iterator<Item = &str> {
+        self.entries.iter().map(|entry| entry.notifier.name())
+    }
+
     /// Tells of `event`. A notifier that fails, hangs, panics or blocks its thread keeps it from no other, unless the options are strict. Returns when all are done; dropping
     /// the future cancels the deliveries that are not, and those do not count as told. Each try runs in a task of its own, on the tokio runtime of the caller.
     ///

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::application::AppRef;
 use crate::error::{Error, Result};
@@ -11,21 +11,17 @@ use crate::error::{Error, Result};
 /// How many orders may wait for the loop.
 const ORDERS: usize = 1024;
 
-/// What the loop is asked for.
+/// What the loop is asked for: to look at an application now.
 #[derive(Debug)]
-pub(super) enum Order {
-    /// Look at this application now.
-    Look(AppRef),
-    /// Somebody wants this application synced now.
-    Sync {
-        /// Which one.
-        app: AppRef,
-        /// Who.
-        by: String,
-    },
+pub(super) struct Order {
+    pub(super) app: AppRef,
+    /// Who wants it synced, if somebody does.
+    pub(super) by: Option<String>,
+    /// Whether it is taken.
+    pub(super) answer: oneshot::Sender<Result<()>>,
 }
 
-/// Steers a [`Reconciler`](super::Reconciler), from anywhere; clones steer the same one.
+/// Steers a [`Reconciler`](super::Reconciler), from anywhere; clones steer the same one. It steers this replica alone: others that share the work with it go on.
 #[derive(Clone, Debug)]
 pub struct Control {
     orders: mpsc::Sender<Order>,
@@ -89,7 +85,8 @@ impl Control {
         (control, orders)
     }
 
-    /// Starts no sync until [`resume`](Self::resume); what runs goes on to its end.
+    /// Starts no sync until [`resume`](Self::resume); what runs goes on to its end. It is this process that pauses, and only until it ends: it keeps the applications that it
+    /// owns, so nobody syncs them meanwhile, and other replicas go on with theirs. To pause one application everywhere, suspend it in the store.
     pub fn pause(&self) {
         self.paused.send_replace(true);
     }
@@ -104,22 +101,22 @@ impl Control {
         *self.paused.borrow()
     }
 
-    /// Looks at `app` now, in its turn, and syncs it if rules and validators let it.
+    /// Looks at `app` now, in its turn, and syncs it if rules and validators let it. Returns when the loop has taken it up, or refused it; before it runs it waits.
     ///
     /// # Errors
-    /// `Unavailable` when the reconciler runs no more.
+    /// `Conflict` when another replica owns `app`, with its name where that is known: ask that one. `Unavailable` when the reconciler runs no more.
     pub async fn look_now(&self, app: AppRef) -> Result<()> {
-        self.order(Order::Look(app)).await
+        self.order(app, None).await
     }
 
     /// Asks for a sync of `app` on behalf of the person or program `by`, whom operations and audit log name. The strategy has the last word: its rules see that it is
-    /// [`manual`](crate::rule::SyncContext::manual), which maintenance windows and [`AutomatedPolicy`](crate::rule::AutomatedPolicy) know how to take.
+    /// [`manual`](crate::rule::SyncContext::manual), which maintenance windows and [`AutomatedPolicy`](crate::rule::AutomatedPolicy) know how to take. While `app` cannot be looked at
+    /// the request stays; what is decided about it is told to the notifiers. Returns when the loop has taken it up, or refused it; before it runs it waits.
     ///
     /// # Errors
-    /// `Unavailable` when the reconciler runs no more.
+    /// As [`look_now`](Self::look_now).
     pub async fn sync_now(&self, app: AppRef, by: impl Into<String>) -> Result<()> {
-        let by = by.into();
-        self.order(Order::Sync { app, by }).await
+        self.order(app, Some(by.into())).await
     }
 
     /// What it has to do.
@@ -133,10 +130,11 @@ impl Control {
         }
     }
 
-    async fn order(&self, order: Order) -> Result<()> {
-        self.orders
-            .send(order)
-            .await
-            .map_err(|_| Error::unavailable("the reconciler runs no more").with_retryable(false))
+    async fn order(&self, app: AppRef, by: Option<String>) -> Result<()> {
+        let gone = || Error::unavailable("the reconciler runs no more").with_retryable(false);
+        let (answer, answered) = oneshot::channel();
+        let order = Order { app, by, answer };
+        self.orders.send(order).await.map_err(|_| gone())?;
+        answered.await.map_err(|_| gone())?
     }
 }

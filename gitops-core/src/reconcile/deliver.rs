@@ -4,25 +4,46 @@ use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 
 use futures::StreamExt;
-use futures::future::BoxFuture;
+use futures::future::{BoxFuture, join_all};
 use futures::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 
 use crate::application::AppRef;
 use crate::backend::SyncEvent;
+use crate::metrics;
 use crate::notify::Notifiers;
 
-/// How many events of one application may wait; the oldest goes first.
+/// How many events of one application may wait for one notifier; the oldest goes first.
 const WAITING: usize = 256;
 
-/// Tells `notifiers` of what comes in, until all senders are gone and everything is told: the events of one application in order, applications
-/// beside each other.
-pub(super) async fn deliver(
+/// Tells `notifiers` of what comes in, until all senders are gone and everything is told. Each has its own pace, so that one that hangs keeps no other from hearing; it is told
+/// of the events of one application in order, and of applications beside each other.
+pub(super) async fn deliver(notifiers: Notifiers, mut events: mpsc::UnboundedReceiver<SyncEvent>) {
+    let (senders, all): (Vec<_>, Vec<_>) = notifiers
+        .apart()
+        .into_iter()
+        .map(|one| {
+            let (sender, receiver) = mpsc::unbounded_channel();
+            (sender, deliver_to(Arc::new(one), receiver))
+        })
+        .unzip();
+    let hand_out = async move {
+        while let Some(event) = events.recv().await {
+            let event = Arc::new(event);
+            for sender in &senders {
+                let _ = sender.send(Arc::clone(&event));
+            }
+        }
+    };
+    tokio::join!(hand_out, join_all(all));
+}
+
+async fn deliver_to(
     notifiers: Arc<Notifiers>,
-    mut events: mpsc::UnboundedReceiver<SyncEvent>,
+    mut events: mpsc::UnboundedReceiver<Arc<SyncEvent>>,
 ) {
     // An application that is here has a delivery under way.
-    let mut waiting: HashMap<AppRef, VecDeque<SyncEvent>> = HashMap::new();
+    let mut waiting: HashMap<AppRef, VecDeque<Arc<SyncEvent>>> = HashMap::new();
     let mut under_way: FuturesUnordered<BoxFuture<'static, AppRef>> = FuturesUnordered::new();
     let mut open = true;
     while open || !under_way.is_empty() {
@@ -33,7 +54,10 @@ pub(super) async fn deliver(
                     Some(queue) => {
                         if queue.len() >= WAITING {
                             queue.pop_front();
-                            tracing::warn!(app = %event.app, "notifiers are too slow: an event is not told");
+                            for name in notifiers.names() {
+                                metrics::notifier_failed(name);
+                            }
+                            tracing::warn!(app = %event.app, ?notifiers, "too slow: an event is not told");
                         }
                         queue.push_back(event);
                     }
@@ -53,11 +77,11 @@ pub(super) async fn deliver(
     }
 }
 
-fn tell(notifiers: &Arc<Notifiers>, event: SyncEvent) -> BoxFuture<'static, AppRef> {
+fn tell(notifiers: &Arc<Notifiers>, event: Arc<SyncEvent>) -> BoxFuture<'static, AppRef> {
     let notifiers = Arc::clone(notifiers);
     Box::pin(async move {
         // What failed, it has logged and counted.
         let _ = notifiers.notify_sync(&event).await;
-        event.app
+        event.app.clone()
     })
 }

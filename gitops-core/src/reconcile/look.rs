@@ -1,19 +1,19 @@
 //! One look at one application.
 
-use std::sync::Arc;
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, timeout};
 use tokio_util::sync::CancellationToken;
 
+use super::states::States;
 use super::{ReconcilerOptions, Tenure};
 use crate::application::{AppRef, Application, ApplicationStatus};
-use crate::backend::{
-    Backend, EventKind, Initiator, Operation, SyncEvent, SyncOptions, SyncOutcome,
-};
+use crate::backend::{Backend, EventKind, SyncEvent};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limit::{LimitKey, SyncLimiter};
+use crate::limit::SyncLimiter;
 use crate::rule::{SyncContext, SyncStrategy};
 use crate::source::Sources;
 use crate::validate::{Context, Validators};
@@ -34,6 +34,9 @@ pub(super) struct Looker {
     pub(super) events: mpsc::UnboundedSender<SyncEvent>,
     /// The backend tells of its operations itself.
     pub(super) backend_tells: bool,
+    pub(super) states: States,
+    /// Applications with a sync of ours whose end is not known.
+    pub(super) open: Mutex<HashSet<AppRef>>,
 }
 
 /// What one look knows of the ones before.
@@ -50,10 +53,10 @@ pub(super) struct Memory {
 /// A sync that went well.
 #[derive(Clone, Debug)]
 pub(super) struct Synced {
-    revisions: Vec<String>,
-    at: Instant,
+    pub(super) revisions: Vec<String>,
+    pub(super) at: Instant,
     /// How many in a row went to these revisions.
-    times: u32,
+    pub(super) times: u32,
 }
 
 /// What came of a look.
@@ -73,6 +76,8 @@ pub(super) enum Looked {
     Refused,
     /// A sync went well.
     Synced,
+    /// It could not be looked at; nothing is decided.
+    Unread,
     /// Something failed.
     Failed,
     /// It was broken off: the application is another replica's now, or it is the end.
@@ -89,20 +94,20 @@ impl Looked {
             Self::Paused => "paused",
             Self::Refused => "refused",
             Self::Synced => "synced",
-            Self::Failed => "failed",
+            Self::Unread | Self::Failed => "failed",
             Self::Stopped => "stopped",
         }
     }
 }
 
 /// What a look judged: sync this, to these revisions.
-struct Wanted {
-    app: Application,
-    revisions: Vec<String>,
+pub(super) struct Wanted {
+    pub(super) app: Application,
+    pub(super) revisions: Vec<String>,
 }
 
 /// Why a look goes no further.
-type Ended = Looked;
+pub(super) type Ended = Looked;
 
 impl Looker {
     /// Looks at `app`. `slot` is given back when the judgement is over.
@@ -125,7 +130,7 @@ impl Looker {
     }
 
     /// The judgement, given up when it takes too long, or is of no use any more.
-    async fn judge_in_time(
+    pub(super) async fn judge_in_time(
         &self,
         app: &AppRef,
         manual: bool,
@@ -142,8 +147,12 @@ impl Looker {
         match judged {
             Ok(judged) => judged,
             Err(_) => {
-                tracing::warn!(%app, limit = ?self.options.look_timeout, "an application could not be looked at in time");
-                Err(Looked::Failed)
+                let limit = self.options.look_timeout;
+                let reason =
+                    format!("nothing was decided within {limit:?}: something that was asked hangs");
+                let revisions = memory.seen.clone();
+                self.refuse_app(app, "reconciler", reason, &revisions, memory);
+                Err(Looked::Unread)
             }
         }
     }
@@ -157,7 +166,7 @@ impl Looker {
         let failed = |what: &'static str| {
             move |error: Error| {
                 tracing::warn!(app = %app_ref, %error, "cannot read {what}");
-                Looked::Failed
+                Looked::Unread
             }
         };
         let Some(store) = self.backend.store() else {
@@ -172,6 +181,7 @@ impl Looker {
             return Err(Looked::Idle);
         }
         let (status, revisions) = self.state(&app).await.map_err(failed("a state"))?;
+        self.tell_state(app_ref, &status);
         if status
             .operation
             .as_ref()
@@ -179,6 +189,7 @@ impl Looker {
         {
             return Err(Looked::Busy);
         }
+        self.set_open(app_ref, false);
         self.tell_of(&app, &revisions, memory);
         let changed_paths = self.changed_paths(&app, &status, &revisions).await;
         let context = SyncContext {
@@ -307,182 +318,7 @@ impl Looker {
         }
     }
 
-    /// Waits for the limiter, and syncs.
-    async fn take_turn(
-        &self,
-        app: &AppRef,
-        by: Option<String>,
-        tenure: &Tenure,
-        memory: &mut Memory,
-        mut wanted: Wanted,
-    ) -> Result<Looked, Ended> {
-        let key = LimitKey::app(app.clone()).on(wanted.app.destination.cluster.clone());
-        let asked = Instant::now();
-        let permit = tokio::select! {
-            biased;
-            () = tenure.lost() => return Err(Looked::Stopped),
-            () = self.stop.cancelled() => return Err(Looked::Stopped),
-            permit = self.limiter.acquire(&key) => permit,
-        };
-        let _permit = match permit {
-            Ok(permit) => permit,
-            Err(error) => {
-                self.refuse(
-                    &wanted.app,
-                    "limiter",
-                    error.to_string(),
-                    &wanted.revisions,
-                    memory,
-                );
-                return Err(Looked::Refused);
-            }
-        };
-        // What was judged long ago may not hold any more.
-        if asked.elapsed() > self.options.interval {
-            wanted = self
-                .judge_in_time(app, by.is_some(), tenure, memory)
-                .await?;
-        }
-        if *self.paused.borrow() {
-            return Err(Looked::Paused);
-        }
-        if self.stop.is_cancelled() || !tenure.is_valid() {
-            return Err(Looked::Stopped);
-        }
-        Ok(self.sync(app, by, tenure, memory, wanted.revisions).await)
-    }
-
-    async fn sync(
-        &self,
-        app: &AppRef,
-        by: Option<String>,
-        tenure: &Tenure,
-        memory: &mut Memory,
-        revisions: Vec<String>,
-    ) -> Looked {
-        let options = SyncOptions {
-            revisions: match self.sources {
-                Some(_) => revisions.clone(),
-                None => Vec::new(),
-            },
-            initiator: Initiator {
-                automated: by.is_none(),
-                name: by.unwrap_or_else(|| self.options.name.clone()),
-            },
-            ..SyncOptions::default()
-        };
-        let operation = match self.start(app, &options, tenure).await {
-            Ok(Some(operation)) => {
-                memory.refused = None;
-                operation
-            }
-            Ok(None) => return Looked::Stopped,
-            Err(error) if error.kind() == ErrorKind::OperationInProgress => return Looked::Busy,
-            Err(error) => {
-                tracing::warn!(%app, %error, "a sync could not be started");
-                self.refuse_app(app, "backend", error.to_string(), &revisions, memory);
-                return Looked::Failed;
-            }
-        };
-        if !self.backend_tells {
-            self.tell(app, &operation.id, EventKind::SyncStarted);
-        }
-        let (outcome, broken_off) = self.follow(&operation, tenure).await;
-        let success = match outcome {
-            Ok(outcome) => {
-                let success = outcome.is_success();
-                if !self.backend_tells {
-                    let outcome = Box::new(outcome);
-                    self.tell(app, &operation.id, EventKind::SyncFinished { outcome });
-                }
-                success
-            }
-            Err(error) => {
-                tracing::warn!(%app, operation = operation.id, %error, "what became of a sync is not known");
-                false
-            }
-        };
-        if broken_off {
-            return Looked::Stopped;
-        }
-        if !success {
-            return Looked::Failed;
-        }
-        let before = memory.synced.take();
-        let times = match before {
-            // Long enough ago to begin anew.
-            Some(last)
-                if last.revisions == revisions
-                    && last.at.elapsed() < 2 * self.options.backoff.max_duration =>
-            {
-                last.times.saturating_add(1)
-            }
-            _ => 1,
-        };
-        memory.synced = Some(Synced {
-            revisions,
-            at: Instant::now(),
-            times,
-        });
-        Looked::Synced
-    }
-
-    /// Starts the operation; `None` when it is of no use any more, and nothing was left running as far as can be told.
-    async fn start(
-        &self,
-        app: &AppRef,
-        options: &SyncOptions,
-        tenure: &Tenure,
-    ) -> Result<Option<Operation>> {
-        let mut start = self.backend.sync(app, options);
-        tokio::select! {
-            biased;
-            started = &mut start => return started.map(Some),
-            () = tenure.lost() => {}
-            () = self.force.cancelled() => {}
-        }
-        // Who started something must know it in order to stop it.
-        if let Ok(Ok(operation)) = timeout(self.options.terminate_grace, start).await {
-            let _ = self.end(&operation).await;
-        }
-        Ok(None)
-    }
-
-    /// Waits for the end of `operation`, or brings it about; says whether it was brought about because nobody wants it here any more.
-    async fn follow(&self, operation: &Operation, tenure: &Tenure) -> (Result<SyncOutcome>, bool) {
-        let too_long = async {
-            match self.options.sync_timeout {
-                Some(limit) => sleep(limit).await,
-                None => std::future::pending().await,
-            }
-        };
-        let (why, broken_off) = tokio::select! {
-            biased;
-            outcome = self.backend.wait(operation) => return (outcome, false),
-            () = tenure.lost() => ("the application is another replica's now", true),
-            () = self.force.cancelled() => ("the reconciler is shut down", true),
-            () = too_long => ("it takes too long", false),
-        };
-        tracing::warn!(app = %operation.app, operation = operation.id, "terminating a sync: {why}");
-        (self.end(operation).await, broken_off)
-    }
-
-    /// Terminates `operation`, and waits a moment for its end.
-    async fn end(&self, operation: &Operation) -> Result<SyncOutcome> {
-        let grace = self.options.terminate_grace;
-        let ended = async {
-            self.backend.terminate(operation).await?;
-            self.backend.wait(operation).await
-        };
-        match timeout(grace, ended).await {
-            Ok(ended) => ended,
-            Err(_) => Err(Error::timeout(format!(
-                "the sync was terminated and did not end within {grace:?}"
-            ))),
-        }
-    }
-
-    fn refuse(
+    pub(super) fn refuse(
         &self,
         app: &Application,
         by: &str,
@@ -494,7 +330,7 @@ impl Looker {
     }
 
     /// Tells of a refusal, once.
-    fn refuse_app(
+    pub(super) fn refuse_app(
         &self,
         app: &AppRef,
         by: &str,
@@ -515,6 +351,30 @@ impl Looker {
             revisions,
         };
         self.tell(app, "", kind);
+    }
+
+    /// Tells of a state that is another than before, unless the backend did.
+    pub(super) fn tell_state(&self, app: &AppRef, status: &ApplicationStatus) {
+        let (sync, health) = (status.sync, status.health.status);
+        if self.states.changed(app, sync, health) {
+            self.tell(app, "", EventKind::StatusChanged { sync, health });
+        }
+    }
+
+    /// Whether a sync of ours may run.
+    pub(super) fn set_open(&self, app: &AppRef, open: bool) {
+        let mut all = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if open {
+            all.insert(app.clone());
+        } else {
+            all.remove(app);
+        }
+    }
+
+    /// The applications with a sync of ours that may still run.
+    pub(super) fn unfinished(&self) -> Vec<AppRef> {
+        let open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        open.iter().cloned().collect()
     }
 
     pub(super) fn tell(&self, app: &AppRef, operation: &str, kind: EventKind) {

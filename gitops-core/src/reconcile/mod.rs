@@ -16,7 +16,11 @@ mod control;
 #[cfg(feature = "reconcile")]
 mod deliver;
 #[cfg(feature = "reconcile")]
+mod known;
+#[cfg(feature = "reconcile")]
 mod look;
+#[cfg(feature = "reconcile")]
+mod looks;
 #[cfg(feature = "reconcile")]
 mod options;
 mod owner;
@@ -26,6 +30,10 @@ mod queue;
 mod reconciler;
 #[cfg(feature = "reconcile")]
 mod run;
+#[cfg(feature = "reconcile")]
+mod states;
+#[cfg(feature = "reconcile")]
+mod turn;
 
 #[cfg(feature = "reconcile")]
 pub use self::control::{Control, Stats};

@@ -28,7 +28,8 @@ pub struct ReconcilerOptions {
     pub sync_timeout: Option<Duration>,
     /// When it is shut down, syncs that run may take this long to end, then they are terminated; 30 s unless set.
     pub shutdown_grace: Duration,
-    /// How long a terminated sync is waited for; 3 s unless set. With Leases it must fit between losing the right to an application and another's getting it.
+    /// How long a sync that must end is waited for, its start and its termination together; 3 s unless set. It must be shorter than the
+    /// [`margin`](super::Ownership::margin) between losing an application and another's getting it (4 s with the default Leases).
     pub terminate_grace: Duration,
 }
 

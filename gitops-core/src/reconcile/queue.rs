@@ -23,6 +23,8 @@ struct Entry {
     place: Place,
     /// Something came while it was busy, to be done this soon after.
     again: Option<Instant>,
+    /// It was forgotten while it was busy: it goes when it is done, unless something comes before.
+    forgotten: bool,
 }
 
 #[derive(Debug, Default)]
@@ -45,7 +47,10 @@ impl Queue {
         let entry = self.entries.entry(app.clone()).or_default();
         match &entry.place {
             Place::Ready => {}
-            Place::Busy => entry.again = Some(entry.again.map_or(at, |again| again.min(at))),
+            Place::Busy => {
+                entry.again = Some(entry.again.map_or(at, |again| again.min(at)));
+                entry.forgotten = false;
+            }
             Place::Waiting(_, due) if *due <= at => {}
             place => {
                 if let Place::Waiting(key, _) = place {
@@ -61,15 +66,24 @@ impl Queue {
         }
     }
 
-    /// Forgets `app`; if it is busy, nothing comes after.
+    /// Forgets `app` and what came for it. One that is busy stays so until it is [`done`](Self::done), so that it is never busy twice.
     pub(super) fn forget(&mut self, app: &AppRef) {
-        match self.entries.remove(app).map(|entry| entry.place) {
-            Some(Place::Waiting(key, _)) => {
-                self.timers.remove(&key);
+        let Some(entry) = self.entries.get_mut(app) else {
+            return;
+        };
+        match &entry.place {
+            Place::Busy => {
+                entry.again = None;
+                entry.forgotten = true;
+                return;
             }
-            Some(Place::Ready) => self.ready.retain(|ready| ready != app),
-            _ => {}
+            Place::Waiting(key, _) => {
+                self.timers.remove(key);
+            }
+            Place::Ready => self.ready.retain(|ready| ready != app),
+            Place::Nowhere => {}
         }
+        self.entries.remove(app);
     }
 
     /// Whether one is ready.
@@ -89,18 +103,24 @@ impl Queue {
         Some(app)
     }
 
-    /// `app` is busy no more, and due again after `pause`, or sooner if something came meanwhile. What was forgotten stays so.
-    pub(super) fn done(&mut self, app: &AppRef, pause: Duration) {
+    /// `app` is busy no more, and due again after `pause`, if there is one, or sooner if something came meanwhile. What was forgotten stays so. Says whether it is due again.
+    pub(super) fn done(&mut self, app: &AppRef, pause: Option<Duration>) -> bool {
         let Some(entry) = self.entries.get_mut(app) else {
-            return;
+            return false;
         };
         if !matches!(entry.place, Place::Busy) {
-            return;
+            return true;
         }
+        let pause = pause.filter(|_| !entry.forgotten);
+        let at = pause.map(|pause| Instant::now() + pause);
+        let Some(at) = at.into_iter().chain(entry.again.take()).min() else {
+            self.entries.remove(app);
+            return false;
+        };
         entry.place = Place::Nowhere;
-        let at = Instant::now() + pause;
-        let at = entry.again.take().map_or(at, |again| again.min(at));
+        entry.forgotten = false;
         self.at(app, at);
+        true
     }
 
     /// Waits for the next timer, and makes its application ready. Pending when there is none.
@@ -146,14 +166,14 @@ mod tests {
         queue.now(&a);
         queue.now(&a);
         assert!(!queue.is_ready());
-        queue.done(&a, secs(100));
+        queue.done(&a, Some(secs(100)));
         assert_eq!((queue.ready(), queue.pop()), (1, Some(a.clone())));
-        queue.done(&a, secs(100));
+        queue.done(&a, Some(secs(100)));
         assert!(!queue.is_ready());
         queue.now(&a);
         assert_eq!(queue.pop(), Some(a.clone()));
         queue.at(&a, Instant::now() + secs(3));
-        queue.done(&a, secs(100));
+        queue.done(&a, Some(secs(100)));
         let waits = Instant::now();
         queue.tick().await;
         assert_eq!(waits.elapsed().as_secs(), 3);
@@ -169,7 +189,7 @@ mod tests {
                 assert!(queue.pop().is_some());
             }
             queue.forget(&app);
-            queue.done(&app, Duration::ZERO);
+            queue.done(&app, Some(Duration::ZERO));
             assert!(!queue.is_ready());
         }
         let mut queue = Queue::default();
@@ -179,5 +199,20 @@ mod tests {
             tokio::time::timeout(secs(10), queue.tick()).await.is_err(),
             "it came back"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn what_is_forgotten_and_comes_back_while_it_is_busy_is_not_busy_twice() {
+        let app = AppRef::new("a");
+        let mut queue = Queue::default();
+        queue.now(&app);
+        assert_eq!(queue.pop(), Some(app.clone()));
+        queue.forget(&app);
+        queue.now(&app);
+        assert_eq!(queue.pop(), None, "it is still busy");
+        assert!(queue.done(&app, None));
+        assert_eq!(queue.pop(), Some(app.clone()));
+        assert!(!queue.done(&app, None));
+        assert!(queue.entries.is_empty());
     }
 }

@@ -131,7 +131,8 @@ impl Reconciler {
         self
     }
 
-    /// How several replicas divide the applications.
+    /// How several replicas divide the applications. News of sources that reach one of them are handed on to the others, so a webhook may go to any. Every replica watches
+    /// all applications: where the backend's watch reads them again and again (`DirectOptions::refresh`), turn that off, for each replica looks at its own at the interval.
     pub fn ownership(mut self, ownership: impl Ownership + 'static) -> Self {
         self.ownership = Arc::new(ownership);
         self
@@ -144,7 +145,7 @@ impl Reconciler {
     }
 
     /// The backend's own events (those of `DirectBackend::events`), which notifiers are told then. Without them they are told of the start and the end of the syncs
-    /// that this reconciler asked for, and of states that changed.
+    /// that this reconciler asked for. Of states that changed, drift among them, they are told either way.
     pub fn events(mut self, events: impl Stream<Item = SyncEvent> + Send + 'static) -> Self {
         self.events = Some(events.boxed());
         self
@@ -162,10 +163,12 @@ impl Reconciler {
     }
 
     /// Runs until `shutdown` ends. Then it starts nothing any more, waits for the syncs that run, terminates those that take longer than
-    /// [`shutdown_grace`](ReconcilerOptions::shutdown_grace), delivers what notifiers were not told yet, and resigns from what it owns.
+    /// [`shutdown_grace`](ReconcilerOptions::shutdown_grace), resigns from what it owns (but for applications whose syncs may still run: others get them when that expires), and
+    /// delivers what notifiers were not told yet.
     ///
     /// # Errors
-    /// `Unsupported` when the backend keeps no applications. Nothing else ends it.
+    /// `Unsupported` when the backend keeps no applications; `InvalidInput` when [`terminate_grace`](ReconcilerOptions::terminate_grace) is not shorter than the ownership's
+    /// [`margin`](Ownership::margin). Nothing else ends it.
     ///
     /// # Cancellation
     /// Dropping the future drops the looks; syncs that run are not waited for, and go on in the backend.
@@ -175,6 +178,14 @@ impl Reconciler {
                 "keeping applications",
                 self.backend.name(),
             ));
+        }
+        let grace = self.options.terminate_grace;
+        if let Some(margin) = self.ownership.margin()
+            && grace >= margin
+        {
+            return Err(Error::invalid(format!(
+                "terminate_grace is {grace:?}, but another replica may begin {margin:?} after an application is lost: make it shorter, or the margin longer"
+            )));
         }
         run::run(self, shutdown).await;
         Ok(())

@@ -1,70 +1,51 @@
 //! The loop.
 
 use std::collections::{HashMap, HashSet};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use futures::future::BoxFuture;
-use futures::stream::{BoxStream, FuturesUnordered};
+use futures::stream::{self, BoxStream, FuturesUnordered};
 use futures::{FutureExt, StreamExt};
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep, timeout};
+use tokio::time::{Instant, sleep, sleep_until, timeout};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::control::{Order, Orders, Stats};
 use super::deliver::deliver;
-use super::look::{Looked, Looker, Memory};
+use super::known::Applications;
+use super::look::{Looker, Memory};
+use super::looks::Ended;
 use super::owner::Ownership;
 use super::queue::Queue;
 use super::reconciler::Reconciler;
-use crate::application::{AppRef, Application, HealthStatus, SyncStatus};
+use super::states::States;
+use crate::application::{AppRef, Application};
 use crate::backend::{Backend, EventKind, ListOptions, StatusEvent, SyncEvent};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics;
 use crate::source::RevisionEvent;
 
 /// How long undelivered events are waited for at the end.
-const LAST_WORDS: Duration = Duration::from_secs(15);
+pub(super) const LAST_WORDS: Duration = Duration::from_secs(15);
 
 /// The pause before the list or the watch is asked again after a failure.
 const AGAIN: Duration = Duration::from_secs(5);
 
-/// What the loop knows of one application.
-#[derive(Debug, Default)]
-struct Known {
-    /// As it was listed last; `None` when only its status came yet.
-    app: Option<Application>,
-    owned: bool,
-    /// As the watch told it last.
-    seen: Option<(SyncStatus, HealthStatus, bool)>,
-    /// Failures in a row.
-    failures: u32,
-    /// What merely changed is not looked at before.
-    not_before: Option<Instant>,
-    memory: Memory,
-    /// Somebody asked for a sync.
-    wanted_by: Option<String>,
-}
-
-struct Ended {
-    app: AppRef,
-    by: Option<String>,
-    memory: Memory,
-    looked: Looked,
-}
-
-struct Loop {
-    looker: Arc<Looker>,
-    ownership: Arc<dyn Ownership>,
-    known: HashMap<AppRef, Known>,
-    queue: Queue,
-    slots: Arc<Semaphore>,
-    looks: JoinSet<Ended>,
+pub(super) struct Loop {
+    pub(super) looker: Arc<Looker>,
+    pub(super) ownership: Arc<dyn Ownership>,
+    pub(super) known: Applications,
+    pub(super) queue: Queue,
+    pub(super) slots: Arc<Semaphore>,
+    pub(super) looks: JoinSet<Ended>,
     /// Whose look a task is, to know it when the task panics.
-    tasks: HashMap<tokio::task::Id, AppRef>,
-    list_at: Instant,
+    pub(super) tasks: HashMap<tokio::task::Id, AppRef>,
+    pub(super) list_at: Instant,
+    /// The backend's own.
+    pub(super) events: BoxStream<'static, SyncEvent>,
 }
 
 /// What happened, so that it can be dealt with while nothing is borrowed.
@@ -75,6 +56,7 @@ enum Happened {
     Order(Order),
     Resumed,
     Revision(RevisionEvent),
+    HandedOn(RevisionEvent),
     Backend(SyncEvent),
     Status(Option<Result<StatusEvent>>),
     Ownership,
@@ -99,7 +81,7 @@ pub(super) async fn run(reconciler: Reconciler, shutdown: impl Future<Output = (
         ..
     } = reconciler;
     let (sender, receiver) = mpsc::unbounded_channel();
-    let mut delivery = AbortOnDropHandle::new(tokio::spawn(deliver(Arc::new(notifiers), receiver)));
+    let mut delivery = AbortOnDropHandle::new(tokio::spawn(deliver(notifiers, receiver)));
     let (stop, force) = (CancellationToken::new(), CancellationToken::new());
     let slots = options.looks.clamp(1, Semaphore::MAX_PERMITS);
     let looker = Arc::new(Looker {
@@ -114,23 +96,30 @@ pub(super) async fn run(reconciler: Reconciler, shutdown: impl Future<Output = (
         force: force.clone(),
         events: sender,
         backend_tells: events.is_some(),
+        states: States::default(),
+        open: Mutex::default(),
     });
     let mut work = Loop {
         ownership: Arc::clone(&ownership),
-        known: HashMap::new(),
+        known: Applications::default(),
         queue: Queue::default(),
         slots: Arc::new(Semaphore::new(slots)),
         looks: JoinSet::new(),
         tasks: HashMap::new(),
         list_at: Instant::now(),
         looker: Arc::clone(&looker),
+        events: events.unwrap_or_else(|| stream::pending().boxed()),
     };
-    work.run(orders, revisions, events, shutdown).await;
+    work.run(orders, revisions, shutdown).await;
     stop.cancel();
     work.wind_down(&force).await;
     drop(work);
-    // Nothing runs here any more: others may go on.
-    ownership.resign().await;
+    // What has ended others may go on with.
+    let unfinished = looker.unfinished();
+    for app in &unfinished {
+        tracing::warn!(%app, "a sync may still run: the application is not given to others, they get it when the right to it expires");
+    }
+    ownership.resign(&unfinished).await;
     // The last sender: what is left is delivered now.
     drop(looker);
     if timeout(LAST_WORDS, &mut delivery).await.is_err() {
@@ -143,16 +132,16 @@ impl Loop {
         &mut self,
         mut orders: Orders,
         mut revisions: BoxStream<'static, RevisionEvent>,
-        events: Option<BoxStream<'static, SyncEvent>>,
         shutdown: impl Future<Output = ()> + Send,
     ) {
-        let mut events = events.unwrap_or_else(|| futures::stream::pending().boxed());
+        let mut handed_on = self.ownership.handed_on();
         let mut changes = self.ownership.changes();
         let mut statuses = Some(self.watch());
         let mut watch_again: FuturesUnordered<BoxFuture<'static, ()>> = FuturesUnordered::new();
         let mut listing: FuturesUnordered<BoxFuture<'static, Result<Vec<Application>>>> =
             FuturesUnordered::new();
         let (mut more_revisions, mut more_events, mut more_changes) = (true, true, true);
+        let mut more_handed_on = true;
         let mut paused = *orders.paused.borrow_and_update();
         tokio::pin!(shutdown);
         loop {
@@ -178,7 +167,14 @@ impl Loop {
                         continue;
                     }
                 },
-                event = events.next(), if more_events => match event {
+                event = handed_on.next(), if more_handed_on => match event {
+                    Some(event) => Happened::HandedOn(event),
+                    None => {
+                        more_handed_on = false;
+                        continue;
+                    }
+                },
+                event = self.events.next(), if more_events => match event {
                     Some(event) => Happened::Backend(event),
                     None => {
                         more_events = false;
@@ -188,7 +184,7 @@ impl Loop {
                 event = next(&mut statuses) => Happened::Status(event),
                 Some(()) = watch_again.next(), if !watch_again.is_empty() => Happened::WatchAgain,
                 Some(listed) = listing.next(), if !listing.is_empty() => Happened::Listed(listed),
-                () = tokio::time::sleep_until(list_at), if listing.is_empty() => Happened::ListDue,
+                () = sleep_until(list_at), if listing.is_empty() => Happened::ListDue,
                 () = self.queue.tick() => Happened::Due,
                 Ok(slot) = Arc::clone(&self.slots).acquire_owned(), if self.queue.is_ready() && !paused => Happened::Slot(slot),
             };
@@ -198,9 +194,8 @@ impl Loop {
                 Happened::Ended(joined) => self.ended(joined),
                 Happened::Order(order) => self.order(order),
                 Happened::Revision(event) => self.revision(&event),
-                Happened::Backend(event) => {
-                    let _ = self.looker.events.send(event);
-                }
+                Happened::HandedOn(event) => self.handed_on(&event),
+                Happened::Backend(event) => self.backend_event(event),
                 Happened::Status(Some(event)) => self.status(event),
                 Happened::Status(None) => {
                     tracing::warn!("the backend's watch ended");
@@ -209,7 +204,10 @@ impl Loop {
                 }
                 Happened::WatchAgain => statuses = Some(self.watch()),
                 Happened::Ownership => self.divide(),
-                Happened::ListDue => listing.push(self.list()),
+                Happened::ListDue => {
+                    self.known.asked();
+                    listing.push(self.list());
+                }
                 Happened::Listed(listed) => self.listed(listed),
             }
         }
@@ -219,7 +217,7 @@ impl Loop {
         metrics::reconciler_due(self.queue.ready());
         Stats {
             known: self.known.len(),
-            owned: self.known.values().filter(|known| known.owned).count(),
+            owned: self.known.owned(),
             due: self.queue.ready(),
             looking: self.looks.len(),
         }
@@ -259,23 +257,22 @@ impl Loop {
         };
         self.list_at = Instant::now() + self.looker.options.next_interval();
         let names: HashSet<AppRef> = listed.iter().map(Application::app_ref).collect();
-        let gone: Vec<AppRef> = self
-            .known
-            .keys()
-            .filter(|app| !names.contains(*app))
-            .cloned()
-            .collect();
+        let (gone, again) = self.known.gone(&names);
+        if again {
+            self.list_at = Instant::now();
+        }
         for app in gone {
             self.forget(&app);
         }
         for app in listed {
             let name = app.app_ref();
-            let known = self.known.entry(name.clone()).or_default();
+            let known = self.known.entry(&name);
             let news = known.app.as_ref() != Some(&app);
             known.app = Some(app);
             if news {
-                known.owned = self.ownership.tenure(&name).is_some();
-                if known.owned {
+                let owned = self.ownership.tenure(&name).is_some();
+                self.known.set_owned(&name, owned);
+                if owned {
                     self.queue.now(&name);
                 }
             }
@@ -284,44 +281,77 @@ impl Loop {
 
     /// Looks anew at what is whose.
     fn divide(&mut self) {
-        for (app, known) in &mut self.known {
-            let owned = self.ownership.tenure(app).is_some();
-            if owned && !known.owned {
+        for app in self.known.names() {
+            let owned = self.ownership.tenure(&app).is_some();
+            let became = self.known.set_owned(&app, owned);
+            if let Some(known) = self.known.get_mut(&app).filter(|_| became) {
                 // What somebody else did meanwhile is not known.
                 known.memory = Memory::default();
                 known.failures = 0;
                 known.not_before = None;
-                self.queue.now(app);
+                self.queue.now(&app);
             }
-            known.owned = owned;
         }
-        metrics::reconciler_owned(self.known.values().filter(|known| known.owned).count());
     }
 
-    fn forget(&mut self, app: &AppRef) {
+    pub(super) fn forget(&mut self, app: &AppRef) {
         self.known.remove(app);
         self.queue.forget(app);
+        self.looker.states.forget(app);
     }
 
     fn order(&mut self, order: Order) {
-        let app = match order {
-            Order::Look(app) => app,
-            Order::Sync { app, by } => {
-                self.known.entry(app.clone()).or_default().wanted_by = Some(by);
-                app
+        let Order { app, by, answer } = order;
+        let answered = match self.ownership.tenure(&app) {
+            Some(_) => {
+                let known = self.known.entry(&app);
+                known.wanted_by = by.or(known.wanted_by.take());
+                self.known.set_owned(&app, true);
+                self.queue.now(&app);
+                Ok(())
+            }
+            None => {
+                let owner = self.ownership.owner(&app);
+                let owner = owner.unwrap_or_else(|| "another replica, or none yet".into());
+                Err(Error::conflict(format!(
+                    "application {app} is not this replica's: it is owned by {owner}"
+                )))
             }
         };
-        let known = self.known.entry(app.clone()).or_default();
-        known.owned = self.ownership.tenure(&app).is_some();
-        self.queue.now(&app);
+        // Who asked may not wait any more.
+        let _ = answer.send(answered);
     }
 
     fn revision(&mut self, event: &RevisionEvent) {
-        for (app, known) in &self.known {
-            if known.owned && known.app.as_ref().is_some_and(|app| event.concerns(app)) {
+        let mut of_others = false;
+        for (app, known) in self.known.iter() {
+            if known.app.as_ref().is_some_and(|app| event.concerns(app)) {
+                match known.owned() {
+                    true => self.queue.now(app),
+                    false => of_others = true,
+                }
+            }
+        }
+        if of_others {
+            self.ownership.hand_on(event);
+        }
+    }
+
+    /// Another replica heard of it. What was seen here already, it was told by the way.
+    fn handed_on(&mut self, event: &RevisionEvent) {
+        for (app, known) in self.known.iter() {
+            let old = (event.revision.as_ref()).is_some_and(|new| known.memory.seen.contains(new));
+            if known.owned() && !old && known.app.as_ref().is_some_and(|app| event.concerns(app)) {
                 self.queue.now(app);
             }
         }
+    }
+
+    pub(super) fn backend_event(&mut self, event: SyncEvent) {
+        if let EventKind::StatusChanged { sync, health } = event.kind {
+            self.looker.states.changed(&event.app, sync, health);
+        }
+        let _ = self.looker.events.send(event);
     }
 
     fn status(&mut self, event: Result<StatusEvent>) {
@@ -338,132 +368,20 @@ impl Loop {
             .as_ref()
             .is_some_and(|operation| !operation.phase.is_terminal());
         let now = (status.sync, status.health.status, busy);
-        if !self.known.contains_key(&app) {
+        if !self.known.contains(&app) {
             // It is new: the list says what it is made of.
             self.list_at = Instant::now();
         }
-        let known = self.known.entry(app.clone()).or_default();
+        let known = self.known.entry(&app);
         let before = known.seen.replace(now);
-        if before == Some(now) || !known.owned {
+        if before == Some(now) || !known.owned() {
             return;
         }
-        if let Some((sync, health, _)) = before
-            && (sync, health) != (now.0, now.1)
-            && !self.looker.backend_tells
-        {
-            let kind = EventKind::StatusChanged {
-                sync: now.0,
-                health: now.1,
-            };
-            self.looker.tell(&app, "", kind);
-        }
+        self.looker.tell_state(&app, &status);
         // The first one comes with the list. While something runs, its end is what counts.
         if before.is_some() && !busy {
             let at = known.not_before.unwrap_or_else(Instant::now);
             self.queue.at(&app, at);
-        }
-    }
-
-    /// Begins the next look.
-    fn begin(&mut self, slot: tokio::sync::OwnedSemaphorePermit) {
-        let Some(app) = self.queue.pop() else {
-            return;
-        };
-        let Some(known) = self.known.get_mut(&app) else {
-            return self.queue.forget(&app);
-        };
-        let Some(tenure) = self.ownership.tenure(&app) else {
-            // Whoever owns it looks at it.
-            known.owned = false;
-            known.wanted_by = None;
-            return self.queue.forget(&app);
-        };
-        let (looker, by) = (Arc::clone(&self.looker), known.wanted_by.take());
-        let mut memory = std::mem::take(&mut known.memory);
-        let name = app.clone();
-        let task = self.looks.spawn(async move {
-            let looked = looker
-                .look(&app, by.clone(), &tenure, &mut memory, slot)
-                .await;
-            Ended {
-                app,
-                by,
-                memory,
-                looked,
-            }
-        });
-        self.tasks.insert(task.id(), name);
-    }
-
-    fn ended(
-        &mut self,
-        joined: std::result::Result<(tokio::task::Id, Ended), tokio::task::JoinError>,
-    ) {
-        let (id, ended) = match joined {
-            Ok((id, ended)) => (id, Some(ended)),
-            Err(error) => {
-                tracing::error!(%error, "a look did not end");
-                (error.id(), None)
-            }
-        };
-        let Some(app) = self.tasks.remove(&id) else {
-            return;
-        };
-        let (looked, memory, by) = match ended {
-            Some(ended) => {
-                debug_assert_eq!(ended.app, app);
-                (ended.looked, ended.memory, ended.by)
-            }
-            None => (Looked::Failed, Memory::default(), None),
-        };
-        metrics::reconciler_looked(looked.as_str());
-        if let Looked::Gone = looked {
-            return self.forget(&app);
-        }
-        let Some(known) = self.known.get_mut(&app) else {
-            return self.queue.forget(&app);
-        };
-        known.memory = memory;
-        known.not_before = None;
-        let options = &self.looker.options;
-        match looked {
-            Looked::Failed | Looked::Refused => known.failures = known.failures.saturating_add(1),
-            Looked::Idle | Looked::Synced | Looked::Gone => known.failures = 0,
-            Looked::Busy | Looked::Later(_) | Looked::Paused | Looked::Stopped => {}
-        }
-        let pause = match looked {
-            Looked::Failed | Looked::Refused => {
-                let pause = options.pause_after(known.failures);
-                known.not_before = Some(Instant::now() + pause);
-                pause
-            }
-            Looked::Busy => options.backoff.duration,
-            Looked::Later(pause) => pause,
-            Looked::Paused => Duration::ZERO,
-            _ => options.next_interval(),
-        };
-        if let Looked::Paused | Looked::Busy = looked {
-            // What somebody asked for is still asked for.
-            known.wanted_by = known.wanted_by.take().or(by);
-        }
-        if !known.owned {
-            return self.queue.forget(&app);
-        }
-        self.queue.done(&app, pause.min(options.next_interval()));
-    }
-
-    /// Waits for the looks that run: at first patiently, then not.
-    async fn wind_down(&mut self, force: &CancellationToken) {
-        let options = self.looker.options.clone();
-        let all = async { while self.looks.join_next().await.is_some() {} };
-        tokio::pin!(all);
-        if timeout(options.shutdown_grace, &mut all).await.is_ok() {
-            return;
-        }
-        force.cancel();
-        // Starting and ending take a grace each.
-        if timeout(3 * options.terminate_grace, all).await.is_err() {
-            tracing::warn!("not every sync ended in time");
         }
     }
 }

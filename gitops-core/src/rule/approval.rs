@@ -90,10 +90,15 @@ impl<T: ApprovalStore + ?Sized> ApprovalStore for Arc<T> {
     }
 }
 
+/// Of how many revisions of one application [`Approvals`] keeps what was approved.
+const REVISIONS: usize = 64;
+
 type Key = (AppRef, String);
 
 /// Approvals in memory: a handle that is cheap to clone, one half for whoever takes approvals, the other in the rule. What outlives the process is kept by the
 /// program ([`Approval`] is serialisable; put the old ones back with [`approve`](Self::approve)) or by another [`ApprovalStore`].
+///
+/// So that they do not grow for ever, expired ones go, and of each application those of the 64 revisions approved of last are kept: a revision that is older than that needs a new approval.
 ///
 /// Each approval and each withdrawal is told through `tracing` (target `gitops::approval`), with who.
 #[derive(Clone, Debug, Default)]
@@ -124,16 +129,26 @@ impl Approvals {
             expires_at = approval.expires_at.map(|at| at.to_string()), "approved"
         );
         let mut given = self.lock();
-        // Expired ones go, so that the map does not grow for ever.
         let now = Timestamp::now();
         given.retain(|_, approvals| {
             approvals.retain(|old| old.expires_at.is_none_or(|end| now < end));
             !approvals.is_empty()
         });
-        let key = (approval.app.clone(), approval.revision.clone());
-        let approvals = given.entry(key).or_default();
+        let app = approval.app.clone();
+        let key = (app.clone(), approval.revision.clone());
+        let approvals = given.entry(key.clone()).or_default();
         approvals.retain(|old| old.by != approval.by);
         approvals.push(approval);
+        // The new one stays, whatever time it names.
+        let others = given.iter().filter(|(of, _)| of.0 == app && **of != key);
+        let mut others: Vec<_> = others
+            .map(|(of, approvals)| (approvals.iter().map(|old| old.at).max(), of.clone()))
+            .collect();
+        others.sort();
+        let surplus = others.len().saturating_sub(REVISIONS - 1);
+        for (_, of) in others.into_iter().take(surplus) {
+            given.remove(&of);
+        }
         Ok(())
     }
 
@@ -256,5 +271,32 @@ impl<S: ApprovalStore> SyncRule for ManualApproval<S> {
             short(context.revisions),
             people.join(", ")
         )))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn approvals_that_do_not_expire_do_not_grow_for_ever() {
+        let approvals = Approvals::new();
+        approvals
+            .approve(Approval::new("other", "r", "ann"))
+            .unwrap();
+        for n in 0..200 {
+            let mut approval = Approval::new("shop", format!("r{n}"), "ann");
+            approval.at += SignedDuration::from_secs(n);
+            approvals.approve(approval).unwrap();
+        }
+        let kept = approvals.all();
+        assert_eq!(kept.len(), REVISIONS + 1);
+        let has = |revision: &str| kept.iter().any(|one| one.revision == revision);
+        assert!(has("r") && has("r199") && has("r136") && !has("r135"));
+        // An old one that is given again is kept.
+        approvals
+            .approve(Approval::new("shop", "r0", "ann"))
+            .unwrap();
+        assert!(approvals.all().iter().any(|one| one.revision == "r0"));
     }
 }

@@ -1,12 +1,14 @@
 //! Rules in an order, the first yes wins.
 
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use futures::FutureExt;
 
 use super::{Decision, SyncContext, SyncRule};
-use crate::error::{Result, ResultExt};
+use crate::error::{Error, Result, ResultExt};
 
 /// What a [`SyncStrategy`] decided, and what led to it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -101,7 +103,7 @@ impl SyncStrategy {
     /// Asks the rules in order.
     ///
     /// # Errors
-    /// That of the first rule that fails before one said yes, with the rule's name as context.
+    /// That of the first rule that fails, or panics, before one said yes, with the rule's name as context.
     ///
     /// # Cancellation
     /// Dropping the future stops asking; rules change nothing.
@@ -153,9 +155,13 @@ impl SyncRule for SyncStrategy {
     }
 }
 
+/// A rule that panics has failed.
 pub(super) async fn ask(rule: &dyn SyncRule, context: &SyncContext<'_>) -> Result<Decision> {
-    rule.evaluate(context)
+    // Within a future of its own, so that what is done before the rule's first wait is caught too.
+    let answer = AssertUnwindSafe(async { rule.evaluate(context).await }).catch_unwind();
+    answer
         .await
+        .unwrap_or_else(|_| Err(Error::internal("the rule panicked")))
         .context(|| format!("rule {} about {}", rule.name(), context.app.app_ref()))
 }
 

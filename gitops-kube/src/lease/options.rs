@@ -17,7 +17,7 @@ pub struct LeaseOptions {
     /// random number.
     pub identity: String,
     /// Into how many parts the applications are divided; 16 unless set. More than replicas are of no use, and each costs a write every
-    /// [`retry_period`](Self::retry_period). All replicas must name the same number.
+    /// [`retry_period`](Self::retry_period). All replicas must name the same number: while replicas live that name different ones, none of them owns anything.
     pub shards: u32,
     /// So long after a replica wrote its Leases last, their applications are another's at the latest; 15 s unless set (client-go's default).
     ///
@@ -84,8 +84,8 @@ impl LeaseOptions {
         Duration::from_secs(held.as_secs())
     }
 
-    /// The time between losing a Lease and another's taking it: what runs must stop in it.
-    pub(super) fn margin(&self) -> Duration {
+    /// The time between losing a Lease and another's taking it: what runs must stop in it. The reconciler's `terminate_grace` must be shorter.
+    pub fn margin(&self) -> Duration {
         self.written().saturating_sub(self.renew_deadline)
     }
 }

@@ -2,26 +2,25 @@
 
 use std::collections::HashMap;
 use std::fmt;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::{self, BoxStream, StreamExt};
+use gitops_core::Result;
 use gitops_core::application::AppRef;
 use gitops_core::reconcile::{Ownership, Tenure};
-use gitops_core::{ErrorKind, Result};
-use sha2::{Digest, Sha256};
-use tokio::sync::watch;
+use gitops_core::source::RevisionEvent;
+use tokio::sync::{broadcast, watch};
 use tokio::time::{Instant, sleep, sleep_until, timeout};
-use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::LeaseOptions;
-use super::record::{LABEL, Record, kind, write};
-use crate::cluster::{Cluster, DeleteParams, ListParams, ObjectKey, WriteParams};
+use super::shared::{Shared, lock};
+use crate::cluster::Cluster;
 
-/// How many Leases are written at once.
-const AT_ONCE: usize = 8;
+/// How many pieces of news may wait for a slow listener.
+const HANDED_ON: usize = 256;
 
 /// Takes part in dividing applications by Leases, until it is dropped (then its Leases expire) or [resigns](Ownership::resign).
 pub struct LeaseOwnership {
@@ -38,43 +37,6 @@ impl fmt::Debug for LeaseOwnership {
     }
 }
 
-struct Shared {
-    cluster: Arc<dyn Cluster>,
-    options: LeaseOptions,
-    held: Mutex<HashMap<u32, Held>>,
-    changes: watch::Sender<()>,
-}
-
-/// A shard that is this replica's.
-#[derive(Debug)]
-struct Held {
-    lost: CancellationToken,
-    /// Without another write, it is lost then.
-    until: Instant,
-    /// It is to be given back, at this time.
-    leaving: Option<Instant>,
-}
-
-/// What a look at the Leases saw, and since when.
-#[derive(Debug)]
-struct Seen {
-    record: Record,
-    since: Instant,
-}
-
-impl Seen {
-    /// Whether somebody holds it.
-    fn is_held(&self, now: Instant) -> bool {
-        self.expiry(now).is_some()
-    }
-
-    /// When it runs out, of one that somebody holds.
-    fn expiry(&self, now: Instant) -> Option<Instant> {
-        let expiry = self.since + self.record.duration;
-        (!self.record.holder.is_empty() && now < expiry).then_some(expiry)
-    }
-}
-
 impl LeaseOwnership {
     /// Takes part from now on, on the tokio runtime that this is called on.
     ///
@@ -87,6 +49,9 @@ impl LeaseOwnership {
             options,
             held: Mutex::default(),
             changes: watch::Sender::new(()),
+            holders: Mutex::default(),
+            news: Mutex::default(),
+            handed_on: broadcast::Sender::new(HANDED_ON),
         });
         let tasks = [
             tokio::spawn(keep(Arc::clone(&shared))),
@@ -122,7 +87,35 @@ impl Ownership for LeaseOwnership {
         let held = self.shared.held();
         let held = held.get(&self.shared.options.shard_of(app))?;
         held.is_valid(Instant::now())
-            .then(|| Tenure::until(held.lost.clone()))
+            .then(|| Tenure::renewed(held.lost.clone(), held.until.subscribe()))
+    }
+
+    fn margin(&self) -> Option<Duration> {
+        Some(self.shared.options.margin())
+    }
+
+    fn owner(&self, app: &AppRef) -> Option<String> {
+        let shard = self.shared.options.shard_of(app);
+        lock(&self.shared.holders).get(&shard).cloned()
+    }
+
+    fn hand_on(&self, event: &RevisionEvent) {
+        lock(&self.shared.news).add(event);
+    }
+
+    fn handed_on(&self) -> BoxStream<'static, RevisionEvent> {
+        let receiver = self.shared.handed_on.subscribe();
+        stream::unfold(receiver, |mut receiver| async move {
+            loop {
+                match receiver.recv().await {
+                    Ok(event) => return Some((event, receiver)),
+                    // Hints may be lost.
+                    Err(broadcast::error::RecvError::Lagged(_)) => {}
+                    Err(broadcast::error::RecvError::Closed) => return None,
+                }
+            }
+        })
+        .boxed()
     }
 
     fn changes(&self) -> BoxStream<'static, ()> {
@@ -135,20 +128,17 @@ impl Ownership for LeaseOwnership {
     }
 
     /// Waits for the API server for no longer than the renew deadline.
-    async fn resign(&self) {
-        let tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
-        drop(tasks);
+    async fn resign(&self, unfinished: &[AppRef]) {
+        drop(std::mem::take(&mut *lock(&self.tasks)));
         self.shared.lose_all();
         let limit = self.shared.options.renew_deadline;
-        if !matches!(timeout(limit, self.shared.let_go()).await, Ok(Ok(()))) {
+        let keep = unfinished
+            .iter()
+            .map(|app| self.shared.shard_name(self.shared.options.shard_of(app)))
+            .collect();
+        if !matches!(timeout(limit, self.shared.let_go(&keep)).await, Ok(Ok(()))) {
             tracing::warn!("not every Lease could be given back; they expire");
         }
-    }
-}
-
-impl Held {
-    fn is_valid(&self, now: Instant) -> bool {
-        now < self.until && !self.lost.is_cancelled()
     }
 }
 
@@ -161,7 +151,11 @@ async fn keep(shared: Arc<Shared>) {
         // A server that hangs must not keep it from trying again before the deadline.
         let limit = (shared.options.renew_deadline / 2).max(period);
         match timeout(limit, shared.round(&mut seen)).await {
-            Ok(Ok(())) => {}
+            Ok(Ok(true)) => {}
+            Ok(Ok(false)) => {
+                sleep(period / 20).await;
+                continue;
+            }
             Ok(Err(error)) => tracing::warn!(%error, "cannot read the Leases"),
             Err(_) => tracing::warn!(?limit, "the API server did not answer in time"),
         }
@@ -182,7 +176,7 @@ async fn guard(shared: Arc<Shared>) {
         let now = Instant::now();
         let mut changed = false;
         shared.held().retain(|shard, held| {
-            if now < held.until {
+            if now < *held.until.borrow() {
                 return true;
             }
             if !held.lost.is_cancelled() {
@@ -196,297 +190,4 @@ async fn guard(shared: Arc<Shared>) {
             shared.changes.send_replace(());
         }
     }
-}
-
-impl Shared {
-    fn held(&self) -> MutexGuard<'_, HashMap<u32, Held>> {
-        self.held.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn shard_name(&self, shard: u32) -> String {
-        format!("{}-shard-{shard}", self.options.name)
-    }
-
-    fn member_name(&self) -> String {
-        // Identities may hold what names may not.
-        let digest = Sha256::digest(&self.options.identity);
-        let short: String = digest
-            .iter()
-            .take(8)
-            .map(|byte| format!("{byte:02x}"))
-            .collect();
-        format!("{}-member-{short}", self.options.name)
-    }
-
-    async fn list(&self) -> Result<Vec<Record>> {
-        let mut params = ListParams {
-            namespace: Some(self.options.namespace.clone()),
-            labels: Some(format!("{LABEL}={}", self.options.name)),
-            ..ListParams::default()
-        };
-        let mut records = Vec::new();
-        loop {
-            let page = self.cluster.list(&kind(), &params).await?;
-            records.extend(page.items.iter().map(Record::read));
-            match page.continue_token {
-                Some(token) => params.continue_token = Some(token),
-                None => return Ok(records),
-            }
-        }
-    }
-
-    /// Writes a Lease in place of `before`.
-    async fn put(
-        &self,
-        name: &str,
-        before: Option<&Record>,
-        holder: &str,
-        duration: Duration,
-    ) -> Result<()> {
-        let place = (
-            self.options.namespace.as_str(),
-            self.options.name.as_str(),
-            name,
-        );
-        let object = write(place, before, holder, duration)?;
-        let params = WriteParams {
-            field_manager: "gitops-rs".into(),
-            ..WriteParams::default()
-        };
-        match before {
-            Some(_) => self.cluster.replace(&kind(), &object, &params).await?,
-            None => self.cluster.create(&kind(), &object, &params).await?,
-        };
-        Ok(())
-    }
-
-    async fn round(&self, seen: &mut HashMap<String, Seen>) -> Result<()> {
-        let listed = self.list().await?;
-        let now = Instant::now();
-        let mut old = std::mem::take(seen);
-        for record in listed {
-            // What did not change is as old as it was.
-            let since = match old.remove(&record.name) {
-                Some(old) if old.record == record => old.since,
-                _ => now,
-            };
-            seen.insert(record.name.clone(), Seen { record, since });
-        }
-        self.drop_stolen(seen);
-        let me = self.member_name();
-        let before = seen.get(&me).map(|seen| &seen.record);
-        let duration = self.options.written();
-        self.put(&me, before, &self.options.identity, duration)
-            .await?;
-        let quota = self.quota(seen, &me, now);
-        self.leave_surplus(quota, now);
-        let jobs: Vec<_> = self.jobs(seen, quota, now);
-        let jobs = stream::iter(jobs.into_iter().map(|job| self.write_shard(job)));
-        jobs.buffer_unordered(AT_ONCE).collect::<Vec<()>>().await;
-        self.clean(seen, now).await;
-        Ok(())
-    }
-
-    /// What others hold now is not this replica's, whatever it believed.
-    fn drop_stolen(&self, seen: &HashMap<String, Seen>) {
-        let mut changed = false;
-        self.held().retain(|shard, held| {
-            let record = seen.get(&self.shard_name(*shard)).map(|seen| &seen.record);
-            if record.is_some_and(|record| record.holder == self.options.identity) {
-                return true;
-            }
-            tracing::warn!(shard, "somebody else changed the Lease");
-            held.lost.cancel();
-            changed = true;
-            false
-        });
-        if changed {
-            self.changes.send_replace(());
-        }
-    }
-
-    /// How many shards a replica may hold.
-    fn quota(&self, seen: &HashMap<String, Seen>, me: &str, now: Instant) -> usize {
-        let prefix = format!("{}-member-", self.options.name);
-        let others = seen.values().filter(|seen| {
-            let name = &seen.record.name;
-            name.starts_with(&prefix) && name != me && seen.is_held(now)
-        });
-        (self.options.shards as usize).div_ceil(others.count() + 1)
-    }
-
-    /// Declares lost what is too much; it is let go when the work on it had time to stop.
-    fn leave_surplus(&self, quota: usize, now: Instant) {
-        let mut held = self.held();
-        let mut staying: Vec<u32> = held
-            .iter()
-            .filter(|(_, held)| held.leaving.is_none())
-            .map(|(shard, _)| *shard)
-            .collect();
-        staying.sort_unstable();
-        let surplus: Vec<u32> = staying.into_iter().skip(quota).collect();
-        for shard in &surplus {
-            if let Some(held) = held.get_mut(shard) {
-                held.lost.cancel();
-                held.leaving = Some(now + self.options.margin());
-            }
-        }
-        drop(held);
-        if !surplus.is_empty() {
-            tracing::info!(shards = ?surplus, "giving shards to other replicas");
-            self.changes.send_replace(());
-        }
-    }
-
-    /// Which Leases are to be written.
-    fn jobs(&self, seen: &HashMap<String, Seen>, quota: usize, now: Instant) -> Vec<Job> {
-        let held = self.held();
-        let staying = held.values().filter(|held| held.leaving.is_none()).count();
-        let mut wanted = quota.saturating_sub(staying);
-        let mut jobs = Vec::new();
-        // Replicas begin at different shards, so that they do not all want the same.
-        let start = self.options.shard_of(&AppRef::new(&*self.options.identity));
-        for shard in (0..self.options.shards).map(|n| (n + start) % self.options.shards) {
-            let seen = seen.get(&self.shard_name(shard));
-            let before = seen.map(|seen| seen.record.clone());
-            let what = match held.get(&shard) {
-                Some(held) => match held.leaving {
-                    Some(at) if now >= at => What::LetGo,
-                    _ => What::Renew,
-                },
-                // One that bears this replica's name is of a write whose answer was lost.
-                None if wanted > 0
-                    && !seen.is_some_and(|seen| {
-                        seen.is_held(now) && seen.record.holder != self.options.identity
-                    }) =>
-                {
-                    wanted -= 1;
-                    What::Take
-                }
-                None => continue,
-            };
-            jobs.push(Job {
-                shard,
-                before,
-                what,
-            });
-        }
-        jobs
-    }
-
-    async fn write_shard(&self, job: Job) {
-        let Job {
-            shard,
-            before,
-            what,
-        } = job;
-        let name = self.shard_name(shard);
-        // Counted from before the write: others count from after it.
-        let begun = Instant::now();
-        let (holder, duration) = match what {
-            What::LetGo => ("", Duration::from_secs(1)),
-            What::Take | What::Renew => (self.options.identity.as_str(), self.options.written()),
-        };
-        let written = self.put(&name, before.as_ref(), holder, duration).await;
-        let until = begun + self.options.renew_deadline;
-        let mut held = self.held();
-        match (written, what) {
-            (Ok(()), What::Renew) => {
-                if let Some(held) = held.get_mut(&shard) {
-                    held.until = until;
-                }
-            }
-            (Ok(()), What::Take) => {
-                let taken = Held {
-                    lost: CancellationToken::new(),
-                    until,
-                    leaving: None,
-                };
-                held.insert(shard, taken);
-                drop(held);
-                tracing::info!(shard, "took a shard");
-                self.changes.send_replace(());
-            }
-            (Ok(()), What::LetGo) => {
-                held.remove(&shard);
-            }
-            // Another was faster: the next look tells.
-            (Err(error), _)
-                if matches!(error.kind(), ErrorKind::Conflict | ErrorKind::AlreadyExists) =>
-            {
-                tracing::debug!(shard, %error, "the Lease was written by somebody else");
-            }
-            (Err(error), _) => tracing::warn!(shard, %error, "cannot write a Lease"),
-        }
-    }
-
-    /// Deletes what dead replicas left behind.
-    async fn clean(&self, seen: &HashMap<String, Seen>, now: Instant) {
-        let prefix = format!("{}-member-", self.options.name);
-        let dead = seen.values().filter(|seen| {
-            seen.record.name.starts_with(&prefix)
-                && now.duration_since(seen.since)
-                    > 10 * seen.record.duration.max(self.options.lease_duration)
-        });
-        for seen in dead {
-            self.delete(&seen.record).await;
-        }
-    }
-
-    async fn delete(&self, record: &Record) {
-        let kind = kind();
-        let key = ObjectKey {
-            kind: &kind,
-            namespace: &self.options.namespace,
-            name: &record.name,
-        };
-        let params = DeleteParams {
-            uid: Some(record.uid.clone()),
-            resource_version: Some(record.version.clone()),
-            ..DeleteParams::default()
-        };
-        if let Err(error) = self.cluster.delete(key, &params).await {
-            tracing::debug!(name = record.name, %error, "cannot delete a Lease");
-        }
-    }
-
-    fn lose_all(&self) {
-        for held in self.held().values() {
-            held.lost.cancel();
-        }
-        self.changes.send_replace(());
-    }
-
-    /// Gives back every Lease that is this replica's.
-    async fn let_go(&self) -> Result<()> {
-        let me = self.member_name();
-        for record in self.list().await? {
-            if record.holder != self.options.identity {
-                continue;
-            }
-            if record.name == me {
-                self.delete(&record).await;
-            } else {
-                let second = Duration::from_secs(1);
-                self.put(&record.name, Some(&record), "", second).await?;
-            }
-        }
-        self.held().clear();
-        Ok(())
-    }
-}
-
-/// A Lease that is to be written.
-#[derive(Debug)]
-struct Job {
-    shard: u32,
-    before: Option<Record>,
-    what: What,
-}
-
-#[derive(Clone, Copy, Debug)]
-enum What {
-    Take,
-    Renew,
-    LetGo,
 }

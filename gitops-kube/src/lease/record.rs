@@ -12,6 +12,12 @@ use crate::cluster::{ApiKind, Scope};
 /// The label by which the Leases of one group of replicas are listed.
 pub(super) const LABEL: &str = "gitops-rs.dev/leases";
 
+/// The annotation that names the number of shards that the holder divides the applications into.
+const SHARDS: &str = "gitops-rs.dev/shards";
+
+/// The annotation with the news that the holder hands on.
+const NEWS: &str = "gitops-rs.dev/news";
+
 /// Leases: every API server serves them, so that no discovery is needed.
 pub(super) fn kind() -> ApiKind {
     ApiKind {
@@ -33,6 +39,10 @@ pub(super) struct Record {
     /// Changes with every write.
     pub(super) version: String,
     pub(super) uid: String,
+    /// Into how many shards the holder divides the applications, if it says so.
+    pub(super) shards: Option<u32>,
+    /// What the holder hands on.
+    pub(super) news: String,
 }
 
 impl Record {
@@ -42,6 +52,7 @@ impl Record {
             let text = field(part, name).and_then(Value::as_str);
             text.unwrap_or_default().to_owned()
         };
+        let annotation = |name: &str| field("metadata", "annotations")?.get(name)?.as_str();
         let number = |name| field("spec", name).and_then(Value::as_i64);
         let seconds = number("leaseDurationSeconds").and_then(|n| u64::try_from(n).ok());
         Self {
@@ -52,17 +63,34 @@ impl Record {
             transitions: number("leaseTransitions").unwrap_or_default(),
             version: text("metadata", "resourceVersion"),
             uid: text("metadata", "uid"),
+            shards: annotation(SHARDS).and_then(|text| text.parse().ok()),
+            news: annotation(NEWS).unwrap_or_default().to_owned(),
         }
     }
+}
+
+/// What a Lease is to say.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Says<'a> {
+    /// Nobody when it is empty.
+    pub(super) holder: &'a str,
+    pub(super) duration: Duration,
+    pub(super) shards: u32,
+    pub(super) news: Option<&'a str>,
 }
 
 /// What is to be written: a new Lease, or in place of the one that `before` says.
 pub(super) fn write(
     place: (&str, &str, &str),
     before: Option<&Record>,
-    holder: &str,
-    duration: Duration,
+    says: &Says<'_>,
 ) -> Result<Object> {
+    let Says {
+        holder,
+        duration,
+        shards,
+        news,
+    } = *says;
     let (namespace, group, name) = place;
     let now = format!("{:.6}", Timestamp::now());
     let same = before.filter(|before| before.holder == holder && !before.acquired.is_empty());
@@ -79,7 +107,7 @@ pub(super) fn write(
     let mut value = json!({
         "apiVersion": "coordination.k8s.io/v1",
         "kind": "Lease",
-        "metadata": {"namespace": namespace, "name": name, "labels": {LABEL: group}},
+        "metadata": {"namespace": namespace, "name": name, "labels": {LABEL: group}, "annotations": {SHARDS: shards.to_string()}},
         "spec": {
             "holderIdentity": holder,
             "leaseDurationSeconds": seconds as i64,
@@ -88,6 +116,9 @@ pub(super) fn write(
             "leaseTransitions": transitions,
         },
     });
+    if let Some(news) = news {
+        value["metadata"]["annotations"][NEWS] = news.into();
+    }
     if let Some(before) = before {
         value["metadata"]["resourceVersion"] = before.version.as_str().into();
     }
