@@ -20,6 +20,7 @@ mod notify;
 mod peers;
 mod place;
 mod quickstart;
+mod receiver;
 mod redis;
 mod removal;
 mod render;
