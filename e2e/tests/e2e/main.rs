@@ -28,5 +28,6 @@ mod replicas;
 mod rules;
 mod store;
 mod validate;
+mod validators;
 mod webhook;
 mod yaml;
