@@ -7,6 +7,7 @@ mod applyset;
 mod conformance;
 mod diff;
 mod engine;
+mod examples;
 mod faults;
 mod git;
 mod harness;
