@@ -68,7 +68,7 @@ enum Job {
         #[arg(long, default_value = "default")]
         to: String,
     },
-    /// Run one replica, until Ctrl-C.
+    /// Run one replica, until Ctrl-C or SIGTERM.
     Run(Run),
 }
 
@@ -192,12 +192,27 @@ async fn reconcile(
     }
     println!("{identity} runs");
     let stop = async {
-        // Without a handler for it, Ctrl-C ends the program at once.
-        let _ = tokio::signal::ctrl_c().await;
+        asked_to_end().await;
         println!("{identity} ends");
     };
     reconciler.run(stop).await?;
     Ok(())
+}
+
+/// Ctrl-C, or the SIGTERM that Kubernetes sends to a pod. Without a handler, either ends the program at once.
+async fn asked_to_end() {
+    #[cfg(unix)]
+    {
+        use tokio::signal::unix::{SignalKind, signal};
+        if let Ok(mut terminated) = signal(SignalKind::terminate()) {
+            tokio::select! {
+                _ = terminated.recv() => {}
+                _ = tokio::signal::ctrl_c() => {}
+            }
+            return;
+        }
+    }
+    let _ = tokio::signal::ctrl_c().await;
 }
 
 /// New commits of what the applications are made of; those of applications that come later are found at the reconciler's interval.

@@ -9,6 +9,7 @@ use anyhow::{Context, Result};
 use rustix::process::Signal;
 use serde::{Deserialize, Serialize};
 
+use crate::certificates;
 use crate::components::{module_dir, program, system_program};
 use crate::ports::{free_port, open};
 use crate::process::{Process, run};
@@ -82,7 +83,7 @@ impl GiteaServer {
         let config = dir.join("app.ini");
         let mut ca = None;
         if options.https {
-            make_certificates(&dir).await?;
+            certificates::make(&dir).await?;
             ca = Some(dir.join("ca.pem"));
         }
         let text = settings(&dir, http_port, ssh_port, options.https).await?;
@@ -215,56 +216,6 @@ fn quiet_environment(command: &mut Command, config: &Path) {
         .env("HOME", home)
         .env("GITEA_WORK_DIR", home)
         .env("GIT_CONFIG_NOSYSTEM", "1");
-}
-
-/// Makes a certificate authority, and a certificate for 127.0.0.1 that it signs.
-async fn make_certificates(dir: &Path) -> Result<()> {
-    let openssl = system_program("openssl")?;
-    let new = [
-        "req",
-        "-x509",
-        "-noenc",
-        "-newkey",
-        "ec",
-        "-pkeyopt",
-        "ec_paramgen_curve:P-256",
-        "-days",
-        "2",
-    ];
-    let authority = [
-        "-subj",
-        "/CN=e2e authority",
-        "-keyout",
-        "ca.key",
-        "-out",
-        "ca.pem",
-    ];
-    let server = [
-        "-subj",
-        "/CN=127.0.0.1",
-        "-keyout",
-        "key.pem",
-        "-out",
-        "cert.pem",
-        "-CA",
-        "ca.pem",
-        "-CAkey",
-        "ca.key",
-    ];
-    let extensions = [
-        "-addext",
-        "subjectAltName=IP:127.0.0.1",
-        "-addext",
-        "basicConstraints=critical,CA:FALSE",
-    ];
-    let command = || {
-        let mut command = tokio::process::Command::new(&openssl);
-        command.current_dir(dir).args(new);
-        command
-    };
-    run(command().args(authority)).await?;
-    run(command().args(server).args(extensions)).await?;
-    Ok(())
 }
 
 /// The contents of app.ini.

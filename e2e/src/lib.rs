@@ -40,6 +40,7 @@
 //! | `private_gitea(…)` | [`GiteaServer`] | the test's own forge: `kill()`, `restart()`, `suspend()`, `change_host_key()`; HTTPS with `GiteaOptions` |
 //! | `private_argocd(…)` | [`ArgoCdServer`] | the test's own Argo CD: `kill_server()`, `suspend_server()`, `kill_repo_server()`, `stop_controller()`; short sessions with [`ArgoCdOptions`] |
 //! | `private_redis()` | [`RedisServer`] | the test's own Redis: `kill()`, `restart()`, `suspend()` |
+//! | [`certificates::make`] | files | a certificate authority that no machine trusts, and a server's certificate |
 //! | [`module_dir`] | a path | the folder of a pinned Go module, with its manifests and fixtures |
 //!
 //! Shared servers are used by many tests at once: work in a namespace or repository of your own, give cluster-wide objects names of your own,
@@ -69,6 +70,7 @@
 //! Without features this crate starts and stops servers (for xtask); the feature `e2e` adds the clients and the calls of the table above.
 
 pub mod argocd;
+pub mod certificates;
 pub mod cluster;
 pub mod components;
 pub mod control_plane;

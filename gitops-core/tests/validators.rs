@@ -403,6 +403,22 @@ fn repositories() {
             "https://github.com/org/repo2",
             false,
         ),
+        // In other schemes an allowed URL is only a part (CVE-2026-25542).
+        (
+            &["https://github.com/org/*"],
+            "git+https://github.com/org/repo",
+            false,
+        ),
+        (
+            &["git+https://github.com/org/*"],
+            "https://github.com/org/repo",
+            false,
+        ),
+        (
+            &["git+https://github.com/org/*"],
+            "git+https://evil.com/git+https://github.com/org/repo",
+            false,
+        ),
         (
             &["https://*.example.com/*"],
             "https://git.example.com/r",

@@ -163,11 +163,15 @@ const DEFAULT: DeleteOptions = DeleteOptions {
 async fn a_running_operation_shows_in_the_status() {
     let world = World::new(NEVER).await;
     world.git.permits.forget_permits(Semaphore::MAX_PERMITS);
-    let operation = world
-        .backend
-        .sync(&world.app, &SyncOptions::default())
-        .await
-        .unwrap();
+    let options = SyncOptions {
+        revisions: vec!["c1".into()],
+        initiator: Initiator {
+            name: "ann".into(),
+            automated: false,
+        },
+        ..SyncOptions::default()
+    };
+    let operation = world.backend.sync(&world.app, &options).await.unwrap();
     // One permit for the status, which renders too, none for the sync that waits before it.
     let status = tokio::spawn({
         let (backend, app) = (world.backend.clone(), world.app.clone());
@@ -177,6 +181,8 @@ async fn a_running_operation_shows_in_the_status() {
     world.git.permits.add_permits(10);
     let shown = status.await.unwrap().operation.unwrap();
     assert_eq!(shown.id, operation.id);
+    assert_eq!(shown.revisions, ["c1"]);
+    assert_eq!(shown.initiated_by, "ann");
     world.backend.wait(&operation).await.unwrap();
     let shown = world
         .backend

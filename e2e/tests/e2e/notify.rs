@@ -1,18 +1,37 @@
 //! Notifiers against real receivers.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use anyhow::{Context as _, Result, ensure};
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use futures::StreamExt as _;
 use gitops_core::application::{AppRef, Application, OperationPhase, Source};
 use gitops_core::backend::{
-    ApplicationStore, EventKind, Operation, PutMode, Severity, SyncEvent, SyncOutcome,
+    ApplicationStore, EventKind, Operation, PutMode, Severity, SyncEvent, SyncOptions, SyncOutcome,
+    Syncer,
 };
-use gitops_core::notify::{CommitStatusNotifier, Forge, HttpOptions, Notifier};
+use gitops_core::notify::{
+    BroadcastNotifier, CloudEventsNotifier, CommitStatusNotifier, EventFilter, Forge, HttpOptions,
+    Notifier, NotifierOptions, Notifiers, SlackNotifier, TracingNotifier, WebhookNotifier,
+    verify_webhook,
+};
 use gitops_core::{ErrorKind, SecretString};
 use gitops_kube::cluster::{Cluster, KubeCluster};
 use gitops_kube::notify::EventNotifier;
 use gitops_kube::store::{APPLICATION_LABEL, ConfigMapStore};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use jiff::Timestamp;
 use reqwest::Method;
+use serde_json::{Value, json};
+use sha2::Sha256;
+use tracing::instrument::WithSubscriber as _;
+use tracing_subscriber::layer::{Layer, SubscriberExt as _};
+
+use crate::place::{Place, config_map};
+use crate::receiver::{Message, Receiver};
 
 #[tokio::test]
 async fn commit_statuses_stand_at_the_commit_on_gitea() -> Result<()> {
@@ -155,5 +174,296 @@ async fn kubernetes_events_stand_at_the_application() -> Result<()> {
             ("SyncStarted", "Normal", 1, started),
         ]
     );
+    Ok(())
+}
+
+const KEY: &str = "the key of the webhook";
+
+/// The Base64 of the HMAC-SHA-256 that Standard Webhooks asks for, reckoned here.
+fn signed(key: &str, message: &Message) -> Result<String> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key.as_bytes())?;
+    mac.update(message.header("webhook-id")?.as_bytes());
+    mac.update(b".");
+    mac.update(message.header("webhook-timestamp")?.as_bytes());
+    mac.update(b".");
+    mac.update(&message.body);
+    Ok(STANDARD.encode(mac.finalize().into_bytes()))
+}
+
+/// What a `tracing` event says: its level, and its fields.
+type Line = (tracing::Level, BTreeMap<String, String>);
+
+/// A layer that keeps the events of one target.
+#[derive(Clone, Default)]
+struct Lines(Arc<Mutex<Vec<Line>>>);
+
+struct Fields(BTreeMap<String, String>);
+
+impl tracing::field::Visit for Fields {
+    fn record_debug(&mut self, field: &tracing::field::Field, value: &dyn std::fmt::Debug) {
+        self.0.insert(field.name().to_owned(), format!("{value:?}"));
+    }
+
+    fn record_str(&mut self, field: &tracing::field::Field, value: &str) {
+        self.0.insert(field.name().to_owned(), value.to_owned());
+    }
+}
+
+impl<S: tracing::Subscriber> Layer<S> for Lines {
+    fn on_event(&self, event: &tracing::Event<'_>, _: tracing_subscriber::layer::Context<'_, S>) {
+        if event.metadata().target() != "gitops::notify" {
+            return;
+        }
+        let mut fields = Fields(BTreeMap::new());
+        event.record(&mut fields);
+        let mut lines = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        lines.push((*event.metadata().level(), fields.0));
+    }
+}
+
+/// The events of one sync, up to its end.
+async fn events_of_a_sync(place: &Place, app: &AppRef) -> Result<Vec<SyncEvent>> {
+    let mut events = place.backend.events();
+    place.backend.sync(app, &SyncOptions::default()).await?;
+    let mut all = Vec::new();
+    let whole = async {
+        while let Some(event) = events.next().await {
+            let last = matches!(event.kind, EventKind::SyncFinished { .. });
+            all.push(event);
+            if last {
+                return Ok(());
+            }
+        }
+        anyhow::bail!("the events ended")
+    };
+    tokio::time::timeout(Duration::from_secs(60), whole).await??;
+    Ok(all)
+}
+
+/// The events of a sync that went well, and of one that failed.
+async fn real_events(name: &str) -> Result<Vec<SyncEvent>> {
+    let place = Place::new(name).await?;
+    place
+        .commit(&[("apps/shop/a.yaml", &config_map("shop", "1"))])
+        .await?;
+    let app = place.put(&place.app("shop")).await?;
+    let mut events = events_of_a_sync(&place, &app).await?;
+    let bad = "apiVersion: v1\nkind: Service\nmetadata: {name: s}\nspec: {ports: [{port: 0}]}\n";
+    place.commit(&[("apps/shop/b.yaml", bad)]).await?;
+    events.extend(events_of_a_sync(&place, &app).await?);
+    let severities: Vec<_> = events.iter().map(|event| event.severity).collect();
+    ensure!(severities.contains(&Severity::Info) && severities.contains(&Severity::Error));
+    Ok(events)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn receivers_over_http_hear_of_real_syncs_and_can_check_who_tells() -> Result<()> {
+    let events = real_events("told").await?;
+    let receiver = Receiver::http().await?;
+    let plain = HttpOptions::default();
+    let with_token = HttpOptions {
+        headers: vec![("authorization".into(), SecretString::from("Bearer t0ken"))],
+        ..HttpOptions::default()
+    };
+    let broadcast = BroadcastNotifier::new(1000);
+    let mut listener = broadcast.subscribe();
+    let slack = SecretString::from(receiver.url("/services/T0/B0/secret"));
+    let mut notifiers = Notifiers::new(NotifierOptions {
+        pause: Duration::from_millis(10),
+        ..NotifierOptions::default()
+    });
+    notifiers
+        .add_notifier(WebhookNotifier::new(
+            &receiver.url("/webhook"),
+            KEY,
+            &with_token,
+        )?)
+        .add_filtered(
+            SlackNotifier::new(&slack, &plain)?,
+            EventFilter::all().kinds(["syncFinished"]),
+        )
+        .add_notifier(CloudEventsNotifier::new(
+            &receiver.url("/cloudevents"),
+            "/gitops/e2e",
+            &plain,
+        )?)
+        .add_notifier(broadcast);
+    for event in &events {
+        notifiers.notify_sync(event).await?;
+    }
+
+    // Signed webhooks: each event once, in order, with the same content.
+    let webhooks = receiver.at_path("/webhook");
+    assert_eq!(webhooks.len(), events.len());
+    let key = SecretString::from(KEY);
+    for (message, event) in webhooks.iter().zip(&events) {
+        assert_eq!(message.method, Method::POST);
+        assert_eq!(message.header("content-type")?, "application/json");
+        assert_eq!(message.header("authorization")?, "Bearer t0ken");
+        assert_eq!(serde_json::from_slice::<SyncEvent>(&message.body)?, *event);
+        let (id, time) = (
+            message.header("webhook-id")?,
+            message.header("webhook-timestamp")?,
+        );
+        let signature = message.header("webhook-signature")?;
+        assert_eq!(signature, format!("v1,{}", signed(KEY, message)?));
+        assert_ne!(signature, format!("v1,{}", signed("another key", message)?));
+        let sent: i64 = time.parse()?;
+        ensure!(Timestamp::now().as_second().abs_diff(sent) < 60, "{time}");
+        verify_webhook(&key, id, time, signature, &message.body, Timestamp::now())?;
+        let changed = [&message.body[..], b" "].concat();
+        let refused = verify_webhook(&key, id, time, signature, &changed, Timestamp::now());
+        ensure!(refused.is_err(), "a changed body was taken");
+    }
+    println!(
+        "{} events, signed; the last: {}",
+        webhooks.len(),
+        String::from_utf8_lossy(&webhooks[webhooks.len() - 1].body)
+    );
+
+    // Slack: the two ends, one in green and one in red.
+    let told = receiver.at_path("/services/T0/B0/secret");
+    let told: Vec<Value> = told.iter().map(Message::json).collect::<Result<_>>()?;
+    let colors: Vec<_> = told.iter().map(|v| &v["attachments"][0]["color"]).collect();
+    assert_eq!(colors, ["good", "danger"], "{told:?}");
+    for (value, phase) in told.iter().zip(["Succeeded", "Failed"]) {
+        let text = value["text"].as_str().context("no text")?;
+        println!("{text}");
+        ensure!(
+            text.contains("*shop*") && text.contains(&format!("sync {phase}")),
+            "{text}"
+        );
+    }
+
+    // CloudEvents: what version 1.0 demands, and the event as data.
+    let mut ids = std::collections::BTreeSet::new();
+    let cloud = receiver.at_path("/cloudevents");
+    assert_eq!(cloud.len(), events.len());
+    for (message, event) in cloud.iter().zip(&events) {
+        assert_eq!(
+            message.header("content-type")?,
+            "application/cloudevents+json"
+        );
+        let value = message.json()?;
+        assert_eq!(value["specversion"], "1.0");
+        assert_eq!(value["source"], "/gitops/e2e");
+        assert_eq!(value["subject"], "shop");
+        let kind = format!("dev.gitops-rs.sync.{}", event.kind.name());
+        assert_eq!(value["type"], kind.as_str());
+        let at: Timestamp = value["time"].as_str().context("no time")?.parse()?;
+        assert_eq!(at, event.at);
+        assert_eq!(value["data"], json!(event));
+        ids.insert(value["id"].as_str().context("no id")?.to_owned());
+    }
+    assert_eq!(ids.len(), events.len(), "two events have one id");
+
+    // The broadcast channel.
+    for event in &events {
+        assert_eq!(listener.try_recv()?, *event);
+    }
+    ensure!(listener.try_recv().is_err(), "an event was told twice");
+
+    // Away for a moment: told again, as the same.
+    receiver.be_away(1);
+    let event = SyncEvent::now(AppRef::new("shop"), "again", EventKind::SyncStarted);
+    let notifier = WebhookNotifier::new(&receiver.url("/again"), KEY, &plain)?;
+    let mut again = Notifiers::new(NotifierOptions {
+        pause: Duration::from_millis(10),
+        ..NotifierOptions::default()
+    });
+    again.add_notifier(notifier);
+    again.notify_sync(&event).await?;
+    let tries = receiver.at_path("/again");
+    assert_eq!(tries.len(), 2);
+    assert_eq!(
+        tries[0].header("webhook-id")?,
+        tries[1].header("webhook-id")?
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_receiver_with_a_private_authority_is_reached_over_https_only_by_who_trusts_it()
+-> Result<()> {
+    let dir = tempfile::tempdir()?;
+    e2e::certificates::make(dir.path()).await?;
+    let receiver = Receiver::https(dir.path()).await?;
+    let trusting = HttpOptions {
+        ca_pem: Some(tokio::fs::read_to_string(dir.path().join("ca.pem")).await?),
+        ..HttpOptions::default()
+    };
+    let event = SyncEvent::now(AppRef::new("shop"), "1", EventKind::SyncStarted);
+    let make = |options: &HttpOptions| -> Result<[Box<dyn Notifier>; 3]> {
+        let slack = SecretString::from(receiver.url("/slack"));
+        Ok([
+            Box::new(WebhookNotifier::new(
+                &receiver.url("/webhook"),
+                KEY,
+                options,
+            )?),
+            Box::new(SlackNotifier::new(&slack, options)?),
+            Box::new(CloudEventsNotifier::new(
+                &receiver.url("/cloudevents"),
+                "e2e",
+                options,
+            )?),
+        ])
+    };
+    for notifier in make(&HttpOptions::default())? {
+        let refused = notifier.notify(&event).await.err();
+        let refused = refused.with_context(|| format!("{} trusts anybody", notifier.name()))?;
+        assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused:?}");
+        let mut why = format!("{refused}");
+        let mut source = std::error::Error::source(&refused);
+        while let Some(error) = source {
+            why.push_str(&format!(": {error}"));
+            source = error.source();
+        }
+        println!("{}: {why}", notifier.name());
+        ensure!(why.contains("certificate"), "{why}");
+    }
+    for notifier in make(&trusting)? {
+        notifier.notify(&event).await?;
+    }
+    for path in ["/webhook", "/slack", "/cloudevents"] {
+        assert_eq!(receiver.at_path(path).len(), 1, "{path}");
+    }
+    let [message] = &receiver.at_path("/webhook")[..] else {
+        anyhow::bail!("no webhook");
+    };
+    assert_eq!(
+        message.header("webhook-signature")?,
+        format!("v1,{}", signed(KEY, message)?)
+    );
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_log_holds_a_line_for_every_event_of_a_real_sync() -> Result<()> {
+    let events = real_events("logged").await?;
+    let lines = Lines::default();
+    let subscriber = tracing_subscriber::registry().with(lines.clone());
+    let tells = async {
+        for event in &events {
+            TracingNotifier.notify(event).await?;
+        }
+        anyhow::Ok(())
+    };
+    tells.with_subscriber(subscriber).await?;
+    let lines = lines.0.lock().unwrap_or_else(PoisonError::into_inner);
+    assert_eq!(lines.len(), events.len());
+    for ((level, fields), event) in lines.iter().zip(&events) {
+        let expected = match event.severity {
+            Severity::Info => tracing::Level::INFO,
+            Severity::Warning => tracing::Level::WARN,
+            Severity::Error => tracing::Level::ERROR,
+        };
+        assert_eq!(*level, expected, "{event:?}");
+        assert_eq!(fields["app"], "shop");
+        assert_eq!(fields["operation"], event.operation);
+        assert_eq!(fields["kind"], event.kind.name());
+        assert_eq!(fields["message"], event.kind.text());
+    }
+    println!("{:?}", lines.last());
     Ok(())
 }

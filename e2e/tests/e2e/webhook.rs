@@ -1,9 +1,12 @@
 //! Webhooks of real senders.
 
+use std::convert::Infallible;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
+use axum::body::Body;
+use axum::http::{Request, StatusCode};
 use e2e::{Endpoint, RegistryOptions};
 use futures::StreamExt as _;
 use gitops_core::SecretString;
@@ -16,23 +19,50 @@ use serde_json::json;
 use sha2::{Digest as _, Sha256};
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
+use tower::{ServiceExt as _, service_fn};
 
 use crate::git::{options, password};
 
 const SECRET: &str = "a shared secret of the forge";
 
+/// The path of each request, and what was answered.
+type Answers = Arc<Mutex<Vec<(String, StatusCode)>>>;
+
 /// A receiver on loopback; its URL, what it receives, and its server.
 async fn serve(provider: Provider) -> Result<(String, WebhookEvents, JoinHandle<()>)> {
+    let (url, events, server, _) = serve_and_tell(provider).await?;
+    Ok((url, events, server))
+}
+
+/// The same, at `/hook` and any path below it, and what it answers.
+async fn serve_and_tell(
+    provider: Provider,
+) -> Result<(String, WebhookEvents, JoinHandle<()>, Answers)> {
     let (sink, events) = webhook_events(64);
     let receiver = WebhookReceiver::new(provider, [SecretString::from(SECRET)])?;
-    let router = axum::Router::new().route_service("/hook", receiver.service(sink));
+    let service = receiver.service(sink);
+    let answers = Answers::default();
+    let told = Arc::clone(&answers);
+    let service = service_fn(move |request: Request<Body>| {
+        let (service, told) = (service.clone(), Arc::clone(&told));
+        async move {
+            let path = request.uri().path().to_owned();
+            let response = service.oneshot(request).await?;
+            let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+            told.push((path, response.status()));
+            Ok::<_, Infallible>(response)
+        }
+    });
+    let router = axum::Router::new()
+        .route_service("/hook", service.clone())
+        .route_service("/hook/{*rest}", service);
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let url = format!("http://{}/hook", listener.local_addr()?);
     let server = tokio::spawn(async move {
         // Ends with the test.
         let _ = axum::serve(listener, router).await;
     });
-    Ok((url, events, server))
+    Ok((url, events, server, answers))
 }
 
 async fn next<S>(stream: &mut S, seconds: u64) -> Result<RevisionEvent>
@@ -115,12 +145,12 @@ async fn gitea_tells_of_branches_tags_and_with_the_right_secret_only() -> Result
     let gitea = e2e::gitea().await?;
     let config = gitea.repository("told").await?;
     let first = gitea.commit(&config, "start", &[("a", "1")]).await?;
-    let (url, mut events, _server) = serve(Provider::Gitea).await?;
+    let (url, mut events, _server, answers) = serve_and_tell(Provider::Gitea).await?;
     let path = format!("/repos/{}/{}", config.owner, config.name);
-    for secret in ["another secret", SECRET] {
+    for (secret, place) in [("another secret", "/wrong"), (SECRET, "")] {
         let hook = json!({
             "type": "gitea", "active": true, "events": ["push", "create", "delete"],
-            "config": {"url": url, "content_type": "json", "secret": secret},
+            "config": {"url": format!("{url}{place}"), "content_type": "json", "secret": secret},
         });
         gitea
             .api(Method::POST, &format!("{path}/hooks"), Some(&hook))
@@ -182,6 +212,31 @@ async fn gitea_tells_of_branches_tags_and_with_the_right_secret_only() -> Result
         }
     };
     gone.await?;
+
+    // What was signed with another secret came as well, and was refused.
+    let refused = async {
+        loop {
+            let answers = answers
+                .lock()
+                .unwrap_or_else(PoisonError::into_inner)
+                .clone();
+            if answers.iter().any(|(path, _)| path == "/hook/wrong") {
+                return answers;
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    };
+    let answers = tokio::time::timeout(Duration::from_secs(20), refused).await;
+    let answers = answers.context("nothing came with the wrong secret")?;
+    println!("{answers:?}");
+    for (path, status) in answers {
+        let wrong = path == "/hook/wrong";
+        let expected = match status {
+            StatusCode::UNAUTHORIZED => wrong,
+            status => status.is_success() && !wrong,
+        };
+        ensure!(expected, "{path} was answered {status}");
+    }
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! One sync, from its start to its outcome.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use gitops_core::application::{
@@ -24,7 +24,17 @@ use crate::engine::{ApplySet, EngineOptions, PlanOptions, Report};
 pub(super) struct OperationState {
     pub(super) operation: Operation,
     pub(super) cancel: CancellationToken,
+    progress: Arc<Mutex<Progress>>,
     outcome: watch::Receiver<Option<Arc<SyncOutcome>>>,
+}
+
+/// How far it is.
+#[derive(Clone, Default)]
+struct Progress {
+    initiated_by: String,
+    /// Known once they are read, unless they were asked for.
+    revisions: Vec<String>,
+    retries: u32,
 }
 
 pub(super) type OutcomeSender = watch::Sender<Option<Arc<SyncOutcome>>>;
@@ -46,6 +56,7 @@ impl OperationState {
                 started_at,
             },
             cancel: CancellationToken::new(),
+            progress: Arc::default(),
             outcome,
         };
         (state, sender)
@@ -56,8 +67,16 @@ impl OperationState {
         self.outcome.borrow().is_none() && self.outcome.has_changed().is_ok()
     }
 
+    fn progress(&self, change: impl FnOnce(&mut Progress)) -> Progress {
+        // Nothing panics while it is held.
+        let mut progress = self.progress.lock().unwrap_or_else(PoisonError::into_inner);
+        change(&mut progress);
+        progress.clone()
+    }
+
     /// What is known of it while it runs.
     pub(super) fn status(&self) -> OperationStatus {
+        let progress = self.progress(|_| ());
         OperationStatus {
             id: self.operation.id.clone(),
             phase: if self.cancel.is_cancelled() {
@@ -65,7 +84,10 @@ impl OperationState {
             } else {
                 OperationPhase::Running
             },
+            revisions: progress.revisions,
             started_at: Some(self.operation.started_at),
+            initiated_by: progress.initiated_by,
+            retry_count: progress.retries,
             ..OperationStatus::default()
         }
     }
@@ -144,7 +166,12 @@ async fn attempts(
     let mut pause = backoff.duration;
     let mut attempt: u32 = 0;
     let mut revisions = options.revisions.clone();
+    state.progress(|progress| {
+        progress.initiated_by.clone_from(&options.initiator.name);
+        progress.revisions.clone_from(&revisions);
+    });
     loop {
+        state.progress(|progress| progress.retries = attempt);
         attempt += 1;
         let result = once(inner, app, options, &mut revisions, state).await;
         let (phase, message, report) = match result {
@@ -208,6 +235,7 @@ async fn once(
         rendered = inner.sources.render(app, revisions) => rendered?,
     };
     *revisions = rendered.revisions;
+    state.progress(|progress| progress.revisions.clone_from(revisions));
     inner.tell(
         &app_ref,
         id,
