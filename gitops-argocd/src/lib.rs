@@ -4,7 +4,7 @@
 //! | for | there is |
 //! | --- | --- |
 //! | deploying through Argo CD like through any other backend | [`ArgoCdBackend`], on one of the two below; [`ArgoCDManager`] for the three usual calls |
-//! | Argo CD's REST API | [`ArgoCd`](rest::ArgoCd): applications, sets, projects, repositories, clusters, accounts, logs, streams |
+//! | Argo CD's REST API | [`ArgoCd`]: applications, sets, projects, repositories, clusters, accounts, logs, streams |
 //! | Argo CD without its API server | `KubeArgoCd` (feature `kube`): `Application`, `AppProject`, `ApplicationSet` and the labelled Secrets |
 //! | `Application`, `AppProject`, `ApplicationSet` as values | [`types`]; resources of `kube` with feature `kube` |
 //! | seeing what an application set would make | [`generate`]: evaluated here, for any backend; repositories with feature `git` |
