@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::FutureExt;
@@ -16,6 +16,7 @@ use gitops_core::validate::{
 use gitops_core::{Error, ErrorKind, Result};
 use proptest::prelude::*;
 use serde_json::{Value, json};
+use tokio::time::Instant;
 
 fn app() -> Application {
     Application::new("shop")
@@ -107,7 +108,7 @@ fn says(name: &'static str, ms: u64, what: Option<&'static str>) -> Says {
     Says(name, Duration::from_millis(ms), what, Arc::default())
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn all_findings_come_back_in_order_and_at_once() {
     let mut validators = Validators::new();
     validators
