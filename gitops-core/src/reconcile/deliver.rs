@@ -13,8 +13,8 @@ use crate::backend::SyncEvent;
 use crate::metrics;
 use crate::notify::Notifiers;
 
-/// How many events of one application may wait for one notifier; the oldest goes first.
-const WAITING: usize = 256;
+/// How many events of one application may wait for one notifier: more than a sync of some thousand resources tells. The oldest goes first.
+const WAITING: usize = 4096;
 
 /// Tells `notifiers` of what comes in, until all senders are gone and everything is told. Each has its own pace, so that one that hangs keeps no other from hearing; it is told
 /// of the events of one application in order, and of applications beside each other.
