@@ -2,5 +2,6 @@
 
 mod conformance;
 mod fixture;
+mod sets;
 mod support;
 mod sync;
