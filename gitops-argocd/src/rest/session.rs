@@ -48,7 +48,10 @@ fn renewal(token: &str) -> Option<Timestamp> {
     let ends = claims.exp?;
     let lasts = claims.iat.map_or(f64::INFINITY, |begins| ends - begins);
     let margin = MARGIN.as_secs_f64().min(lasts.max(0.0) / 5.0);
-    #[expect(clippy::cast_possible_truncation, reason = "a time in seconds; out of range is an error below")]
+    #[expect(
+        clippy::cast_possible_truncation,
+        reason = "a time in seconds; out of range is an error below"
+    )]
     Timestamp::from_second((ends - margin) as i64).ok()
 }
 
@@ -126,6 +129,14 @@ impl Session {
         let secret = fresh.secret.clone();
         *token = Some(fresh);
         Ok(Some(secret))
+    }
+
+    /// Does not use a token again.
+    pub(super) async fn forget(&self, used: &SecretString) {
+        self.token
+            .lock()
+            .await
+            .take_if(|token| token.secret == *used);
     }
 
     /// Takes over a token that the server sent in place of one that is about to end (`Set-Cookie`, argo-cd 3.2 util/session).
