@@ -1,7 +1,9 @@
 //! Argo CD.
 
+mod calls;
 mod conformance;
 mod fixture;
+mod reach;
 mod sets;
 mod support;
 mod sync;
