@@ -235,9 +235,9 @@ async fn names_that_need_it_are_encoded_and_none_leads_elsewhere() {
     for (url, encoded) in [
         (
             "https://git.example.com/a b/c.git?x=1#y",
-            "https:%2F%2Fgit.example.com%2Fa%20b%2Fc.git%3Fx=1%23y",
+            "https%3A%2F%2Fgit.example.com%2Fa%20b%2Fc.git%3Fx%3D1%23y",
         ),
-        ("git@host:a/../b%2f", "git@host:a%2F..%2Fb%252f"),
+        ("git@host:a/../b%2f", "git%40host%3Aa%2F..%2Fb%252f"),
         ("ü/ñ", "%C3%BC%2F%C3%B1"),
     ] {
         client
@@ -743,4 +743,34 @@ async fn a_list_of_thousands_is_read_into_states() {
         .unwrap();
     assert_eq!(states.len(), 5_000);
     assert_eq!(states[4_999].0.name, "app-4999");
+}
+
+#[tokio::test]
+async fn only_a_server_that_takes_the_token_back_has_logged_out() {
+    let redirect = |status, to: &str| ResponseTemplate::new(status).insert_header("Location", to);
+    for (answer, wanted) in [
+        (
+            redirect(303, "/").insert_header("Set-Cookie", "argocd.token=; Path=/"),
+            None,
+        ),
+        (
+            redirect(302, "https://login.example.com/"),
+            Some(ErrorKind::InvalidInput),
+        ),
+        (
+            ResponseTemplate::new(200).set_body_string("<html>"),
+            Some(ErrorKind::Integrity),
+        ),
+        (ResponseTemplate::new(503), Some(ErrorKind::Unavailable)),
+    ] {
+        let server = MockServer::start().await;
+        Mock::given(path("/auth/logout"))
+            .and(header("Cookie", "argocd.token=canary-token"))
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+        let error = client(&server).log_out().await.err();
+        assert!(!format!("{error:?}").contains("canary"), "{error:?}");
+        assert_eq!(error.map(|error| error.kind()), wanted);
+    }
 }

@@ -73,15 +73,13 @@ impl ArgoCd {
             .await
     }
 
-    /// Ends the session of the token in use (`argocd logout`): the server revokes it. API tokens are not sessions; they are
-    /// [deleted](Self::delete_account_token).
+    /// Ends the session of the token in use: the server revokes it, and refuses it from then on. (`argocd logout` only forgets its copy.) A client that has a user and
+    /// password begins a new session with its next call. API tokens without an end are not revoked; they are [deleted](Self::delete_account_token).
     ///
     /// # Errors
-    /// `Unauthenticated`.
+    /// `Unauthenticated` when there is no token; what reaching the server meets.
     pub async fn log_out(&self) -> Result<()> {
-        self.call(Method::DELETE, ["session"], "log out")
-            .done()
-            .await
+        self.end_session().await
     }
 
     /// The local accounts that the caller may see (`argocd account list`).
@@ -145,7 +143,7 @@ impl ArgoCd {
     /// Makes a token for an account with the capability `apiKey` (`argocd account generate-token`); without `expires_in` it does not end.
     ///
     /// # Errors
-    /// `NotFound`, `PermissionDenied`; `InvalidInput` for an id that is taken.
+    /// `AlreadyExists` for an id that is taken; `NotFound`, `PermissionDenied`.
     pub async fn create_account_token(
         &self,
         name: &str,

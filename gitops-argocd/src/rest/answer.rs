@@ -38,6 +38,12 @@ const BUSY: &str = "another operation is already in progress";
 /// What it says of an application, application set or repository that is there and different.
 const DIFFERENT: &str = "use upsert flag to force update";
 
+/// What it says of a certificate that is there and different, and of a token's id that is taken.
+const THERE: [&str; 2] = [
+    "upsert was not specified",
+    "account already has token with id",
+];
+
 /// The kind of a gRPC code; see `google.golang.org/grpc/codes`.
 fn kind_of_code(code: i64, message: &str) -> ErrorKind {
     match code {
@@ -85,6 +91,9 @@ pub(super) fn refused(
     let kind = match (code, status) {
         // Argo CD answers some errors of Kubernetes and of Git as Unknown (2): the status says no more than that.
         (Some(2), _) if message.contains(BUSY) => ErrorKind::OperationInProgress,
+        (Some(2), _) if THERE.iter().any(|there| message.contains(there)) => {
+            ErrorKind::AlreadyExists
+        }
         (Some(code), _) if code > 0 => kind_of_code(code, message),
         (_, Some(status)) => kind_of_status(status),
         _ => ErrorKind::Internal,
@@ -271,6 +280,12 @@ mod tests {
             "",
         );
         assert_eq!(different.kind(), ErrorKind::AlreadyExists);
+        let certificate =
+            "TLS certificate for server 'a' already exists, and upsert was not specified";
+        assert_eq!(
+            refused(None, Some(2), certificate, "").kind(),
+            ErrorKind::AlreadyExists
+        );
     }
 
     #[test]

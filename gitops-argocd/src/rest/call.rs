@@ -6,7 +6,7 @@ use backon::{BackoffBuilder, ExponentialBuilder};
 use bytes::Bytes;
 use gitops_core::application::AppRef;
 use gitops_core::{Error, ErrorKind, Result, SecretString};
-use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderValue};
+use reqwest::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, COOKIE, HeaderValue, SET_COOKIE};
 use reqwest::{Method, Response};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -15,6 +15,9 @@ use url::Url;
 
 use super::ArgoCd;
 use super::answer::{checked, decode, json_body, never_sent, unreachable};
+
+/// The cookie of a browser's session (argo-cd 3.2, `common`).
+const COOKIE_NAME: &str = "argocd.token";
 
 /// Asks the controller to compare an application anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,6 +36,14 @@ impl Refresh {
             Self::Hard => "hard",
         }
     }
+}
+
+/// A part of a path with everything escaped, as the API server wants it of URLs of repositories and clusters: it takes a colon for the beginning of a verb
+/// (grpc-gateway 1.16), and a plus for a blank (argo-cd 3.2, `bug21955WorkaroundInterceptor`).
+fn escaped(part: &str) -> String {
+    url::form_urlencoded::byte_serialize(part.as_bytes())
+        .collect::<String>()
+        .replace('+', "%20")
 }
 
 /// A request that can be sent again.
@@ -99,6 +110,38 @@ impl ArgoCd {
         )?;
         Ok(answer.token)
     }
+
+    /// `/auth/logout` (argo-cd 3.2, `server/logout`), which takes the token as browsers send it. `DELETE /api/v1/session` revokes nothing.
+    pub(super) async fn end_session(&self) -> Result<()> {
+        let what = "log out";
+        let session = &self.0.session;
+        let token = session
+            .token(None, |user, password| self.log_in(user, password))
+            .await?
+            .ok_or_else(|| Error::unauthenticated("nobody is logged in").context(what))?;
+        let call = Call {
+            below: &["auth"],
+            ..self.get_call(["logout"], what)
+        };
+        call.repeated(|| async {
+            let response = call.send_accepting(Some(&token), None).await?;
+            // It answers with a redirect to its start page, and takes the cookie back. A redirect of anybody else does not.
+            let taken = response.headers().get_all(SET_COOKIE).iter().any(|cookie| {
+                cookie
+                    .as_bytes()
+                    .strip_prefix(COOKIE_NAME.as_bytes())
+                    .is_some_and(|rest| rest == b"=" || rest.starts_with(b"=;"))
+            });
+            if response.status().is_redirection() && taken {
+                return Ok(());
+            }
+            checked(response, what).await?;
+            Err(Error::integrity("the server did not take the token back").context(what))
+        })
+        .await?;
+        session.forget(&token).await;
+        Ok(())
+    }
 }
 
 impl<'a> Call<'a> {
@@ -152,21 +195,22 @@ impl<'a> Call<'a> {
 
     fn url(&self) -> Result<Url> {
         let mut url = self.argocd.0.base.clone();
-        {
-            let mut path = url
-                .path_segments_mut()
-                .map_err(|()| Error::invalid("the server's URL cannot have a path"))?;
-            path.pop_if_empty().extend(self.below);
-            for part in &self.path {
-                // `.` and `..` would not name a thing but lead elsewhere, and an empty part would name another call.
-                if matches!(part.as_str(), "" | "." | "..") {
-                    return Err(
-                        Error::invalid(format!("{part:?} is no name")).context(self.what.clone())
-                    );
-                }
-                path.push(part);
-            }
+        let mut path = url.path().trim_end_matches('/').to_owned();
+        for part in self.below {
+            path.push('/');
+            path.push_str(part);
         }
+        for part in &self.path {
+            // `.` and `..` would not name a thing but lead elsewhere, and an empty part would name another call.
+            if matches!(part.as_str(), "" | "." | "..") {
+                return Err(
+                    Error::invalid(format!("{part:?} is no name")).context(self.what.clone())
+                );
+            }
+            path.push('/');
+            path.push_str(&escaped(part));
+        }
+        url.set_path(&path);
         if !self.query.is_empty() {
             url.query_pairs_mut().extend_pairs(&self.query);
         }
@@ -193,6 +237,12 @@ impl<'a> Call<'a> {
                 .map_err(|_| Error::invalid("the token cannot be sent"))?;
             value.set_sensitive(true);
             request = request.header(AUTHORIZATION, value);
+            if self.below == ["auth"] {
+                let mut value = HeaderValue::try_from(format!("{COOKIE_NAME}={}", token.expose()))
+                    .map_err(|_| Error::invalid("the token cannot be sent"))?;
+                value.set_sensitive(true);
+                request = request.header(COOKIE, value);
+            }
         }
         if let Some(accept) = accept {
             request = request.header(ACCEPT, accept);

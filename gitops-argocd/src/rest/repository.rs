@@ -65,7 +65,7 @@ impl ArgoCd {
     /// A repository (`argocd repo get`); `project` for one of a project.
     ///
     /// # Errors
-    /// `NotFound`, `PermissionDenied`.
+    /// `PermissionDenied`, also when there is no such repository.
     pub async fn get_repository(
         &self,
         access: Access,
@@ -123,7 +123,7 @@ impl ArgoCd {
     /// Forgets a repository (`argocd repo rm`).
     ///
     /// # Errors
-    /// `NotFound`, `PermissionDenied`.
+    /// `PermissionDenied`, also when there is no such repository.
     pub async fn delete_repository(
         &self,
         access: Access,
@@ -143,8 +143,11 @@ impl ArgoCd {
 
     /// Whether the server can reach a repository with these settings; nothing is stored. Secrets are sent in the query, as the API wants it: use TLS.
     ///
+    /// argo-cd 3.2 does not unescape the URL in this one call's path, and so refuses every URL over REST. [`create_repository`](Self::create_repository) tries
+    /// the repository, too, before it is stored.
+    ///
     /// # Errors
-    /// `InvalidInput` when it cannot.
+    /// What the server says when it cannot: `Internal` for most causes, as it gives no code for them.
     pub async fn validate_repository(&self, access: Access, repository: &Repository) -> Result<()> {
         let secret = |secret: &Option<gitops_core::SecretString>| {
             secret.as_ref().map(|secret| secret.expose().to_owned())
@@ -314,7 +317,7 @@ impl ArgoCd {
         .await
     }
 
-    /// Replaces a credential template.
+    /// Replaces a credential template. (`PUT` takes the URL in its path as it is escaped, argo-cd 3.2, and finds none: this creates it in place of the one that is there.)
     ///
     /// # Errors
     /// `NotFound`, `PermissionDenied`.
@@ -323,14 +326,13 @@ impl ArgoCd {
         access: Access,
         credentials: &RepoCredentials,
     ) -> Result<RepoCredentials> {
-        self.call(
-            Method::PUT,
-            [access.credentials(), &credentials.url],
-            "update a credential template",
-        )
-        .body(credentials)?
-        .json()
-        .await
+        let there = self.list_repository_credentials(access).await?;
+        if !there.iter().any(|one| one.url == credentials.url) {
+            return Err(Error::not_found("there is no such credential template")
+                .context("update a credential template"));
+        }
+        self.create_repository_credentials(access, credentials, true)
+            .await
     }
 
     /// Forgets a credential template (`argocd repocreds rm`).

@@ -131,6 +131,14 @@ impl Session {
         Ok(Some(secret))
     }
 
+    /// Does not use a token again.
+    pub(super) async fn forget(&self, used: &SecretString) {
+        self.token
+            .lock()
+            .await
+            .take_if(|token| token.secret == *used);
+    }
+
     /// Takes over a token that the server sent in place of one that is about to end (`Set-Cookie`, argo-cd 3.2 util/session).
     pub(super) async fn renewed(&self, headers: &HeaderMap, sent: Option<&SecretString>) {
         let Some(sent) = sent else { return };

@@ -1,7 +1,10 @@
 //! Argo CD.
 
 mod away;
+mod calls;
 mod conformance;
 mod fixture;
+mod reach;
+mod sets;
 mod support;
 mod sync;
