@@ -16,7 +16,6 @@ use gitops_core::validate::{
 use gitops_core::{Error, ErrorKind, Result};
 use proptest::prelude::*;
 use serde_json::{Value, json};
-use tokio::time::Instant;
 
 fn app() -> Application {
     Application::new("shop")
