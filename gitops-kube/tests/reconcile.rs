@@ -80,8 +80,9 @@ impl Place {
         let backend = DirectBackend::new(engine, self.sources.clone(), self.store.clone(), options);
         let leases = LeaseOptions {
             identity: identity.into(),
-            lease_duration: Duration::from_secs(4),
-            renew_deadline: Duration::from_millis(1500),
+            // Nobody is to lose anything here, on a busy machine either.
+            lease_duration: Duration::from_secs(30),
+            renew_deadline: Duration::from_secs(20),
             retry_period: Duration::from_millis(500),
             ..LeaseOptions::default()
         };
