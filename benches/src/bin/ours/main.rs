@@ -1,6 +1,7 @@
 //! The work of the Go peers done by gitops-rs: one subcommand per job, the same input files, answers as JSON on standard output.
 
 mod apply;
+mod argocd;
 mod clock;
 mod diff;
 mod git;
@@ -11,6 +12,7 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
+use benches::applications;
 use benches::corpus::Corpus;
 use benches::pairs::pairs;
 use clap::{Parser, Subcommand};
@@ -48,6 +50,25 @@ enum Job {
         #[arg(long, default_value_t = 1000)]
         count: usize,
     },
+    /// Write a list of Argo CD's applications.
+    Applications {
+        /// Where to.
+        file: PathBuf,
+        /// How many.
+        #[arg(long, default_value_t = 2000)]
+        count: usize,
+    },
+    /// Write Argo CD's applications to the Kubernetes API.
+    ApplicationsCreate(argocd::Create),
+    /// A list of Argo CD's applications to statuses.
+    ArgocdDecode {
+        /// A file that `applications` wrote.
+        file: PathBuf,
+        /// How often.
+        rounds: usize,
+    },
+    /// Ask an Argo CD for its applications' statuses.
+    ArgocdList(argocd::List),
     /// Bytes to objects.
     YamlParse {
         /// A file of many documents.
@@ -102,6 +123,12 @@ fn main() -> Result<()> {
         }
         Job::Pairs { file, count } => fs::write(&file, serde_json::to_vec(&pairs(count))?)
             .with_context(|| file.display().to_string()),
+        Job::Applications { file, count } => {
+            fs::write(&file, applications::list(count)?).with_context(|| file.display().to_string())
+        }
+        Job::ApplicationsCreate(arguments) => argocd::create(&arguments),
+        Job::ArgocdDecode { file, rounds } => argocd::decode(&file, rounds),
+        Job::ArgocdList(arguments) => argocd::list(&arguments),
         Job::YamlParse { file, rounds } => yaml::parse(&file, rounds),
         Job::Diff { file, rounds } => diff::diff(&file, rounds),
         Job::GitRead(arguments) => git::read(&arguments),
