@@ -18,11 +18,13 @@ type job struct {
 }
 
 var jobs = map[string]job{
-	"yaml-judge": {"yaml-judge read|multi [FILE]", yamlJudge},
-	"yaml-parse": {"yaml-parse FILE ROUNDS", yamlParse},
-	"apply":      {"apply --kubeconfig FILE --manifests PATH --concurrency N [--expect create|noop|change]", apply},
-	"diff":       {"diff FILE ROUNDS", diffPairs},
-	"health":     {"health (one path per line on standard input)", health},
+	"yaml-judge":    {"yaml-judge read|multi [FILE]", yamlJudge},
+	"yaml-parse":    {"yaml-parse FILE ROUNDS", yamlParse},
+	"apply":         {"apply --kubeconfig FILE --manifests PATH --concurrency N [--expect create|noop|change]", apply},
+	"argocd-decode": {"argocd-decode FILE ROUNDS", argocdDecode},
+	"argocd-list":   {"argocd-list --url URL --rounds N [--projected]", argocdList},
+	"diff":          {"diff FILE ROUNDS", diffPairs},
+	"health":        {"health (one path per line on standard input)", health},
 }
 
 func main() {
