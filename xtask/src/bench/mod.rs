@@ -3,6 +3,7 @@
 //! For each case both sides run in turns on the same input, on the same servers, with the same concurrency; what counts is the
 //! median. Each side checks that it did the work that was asked for: a run that did less fails instead of being fast.
 
+mod argocd;
 mod cluster;
 mod git;
 mod helpers;
@@ -70,6 +71,12 @@ const CASES: &[Case] = &[
     Case::new("limiter", 1.0),
     Case::new("sync-all", 1.0),
     Case::new("status-memory", 1.0),
+    Case::new("argocd-decode", 3.0),
+    Case::new("argocd-memory", 1.0),
+    Case::new("argocd-list", 1.0),
+    Case::new("argocd-list-cpu", 2.0),
+    Case::new("argocd-list-projected", 1.0),
+    Case::new("argocd-list-projected-cpu", 2.0),
 ];
 
 impl Case {
@@ -127,6 +134,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
 async fn measure_all(settings: &Settings, cases: &[&Case]) -> Result<Vec<Outcome>> {
     // Started when a case first needs it.
     let mut forge = None;
+    let mut argocd = None;
     let mut outcomes = Vec::new();
     for case in cases {
         eprintln!("bench: {}", case.name);
@@ -145,6 +153,14 @@ async fn measure_all(settings: &Settings, cases: &[&Case]) -> Result<Vec<Outcome
             "cache-read" | "cache-read-one-core" | "limiter" | "sync-all" | "status-memory" => {
                 helpers::run(case.name, settings).await
             }
+            "argocd-decode" | "argocd-memory" => argocd::run_local(case.name, settings).await,
+            name if name.starts_with("argocd-list") => {
+                let server = match &argocd {
+                    Some(server) => server,
+                    None => argocd.insert(argocd::Server::start(settings).await?),
+                };
+                argocd::run_list(name, settings, server).await
+            }
             name => cluster::run(name, settings).await,
         };
         let mut outcome = outcome.with_context(|| case.name)?;
@@ -162,6 +178,19 @@ fn build(cases: &[&Case]) -> Result<Programs> {
     for (prefixes, names) in [
         (&["git-"][..], &["gitea"][..]),
         (&["apply-", "plan-"], &["etcd", "kube-apiserver"]),
+        (
+            &["argocd-list"],
+            &[
+                "argocd",
+                "etcd",
+                "helm",
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kubectl",
+                "kustomize",
+            ],
+        ),
     ] {
         if cases
             .iter()
