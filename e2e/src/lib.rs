@@ -70,6 +70,7 @@
 //! Without features this crate starts and stops servers (for xtask); the feature `e2e` adds the clients and the calls of the table above.
 
 pub mod argocd;
+mod cargo;
 pub mod certificates;
 pub mod cluster;
 pub mod components;
@@ -99,6 +100,7 @@ mod shared;
 use anyhow::Context;
 
 pub use argocd::{ArgoCd, ArgoCdOptions, ArgoCdServer};
+pub use cargo::cargo;
 pub use cluster::{ADMIN, Cluster, USERS, User};
 pub use components::{
     KUBERNETES_VERSION, module_dir, program, system_program, testenv_dir, workspace_dir,

@@ -10,9 +10,7 @@ async fn the_quickstart_runs_on_a_real_cluster_and_leaves_nothing() -> Result<()
     e2e::node().await?;
     let cluster = e2e::cluster().await?;
     let started = Instant::now();
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let run = Command::new(cargo)
-        .current_dir(e2e::workspace_dir())
+    let run = Command::from(e2e::cargo())
         .args([
             "run",
             "--quiet",

@@ -3,6 +3,7 @@
 mod away;
 mod calls;
 mod conformance;
+mod examples;
 mod fixture;
 mod reach;
 mod sets;
