@@ -1,7 +1,7 @@
 //! How to reach a running cluster. Plain data: the process that uses it need not be the one that started the servers.
 
 use std::fmt;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use base64::Engine as _;
@@ -149,5 +149,38 @@ impl Cluster {
                 .context("cannot write the kubeconfig")?;
         }
         Ok(())
+    }
+
+    /// Writes a kubeconfig with which a program acts as a service account, as it would in a pod of that account's namespace.
+    pub(crate) async fn write_account_kubeconfig(
+        &self,
+        namespace: &str,
+        account: &str,
+        file: &Path,
+    ) -> Result<()> {
+        let token = self
+            .kubectl(&[
+                "create",
+                "token",
+                account,
+                "--namespace",
+                namespace,
+                "--duration=24h",
+            ])
+            .await?;
+        let ca = base64::engine::general_purpose::STANDARD.encode(&self.ca);
+        let config = json!({
+            "apiVersion": "v1",
+            "kind": "Config",
+            "clusters": [{"name": "e2e", "cluster": {"server": self.server, "certificate-authority-data": ca}}],
+            "users": [{"name": account, "user": {"token": token.trim()}}],
+            "contexts": [{
+                "name": account,
+                // Programs take theirs for the namespace that they are in.
+                "context": {"cluster": "e2e", "user": account, "namespace": namespace},
+            }],
+            "current-context": account,
+        });
+        std::fs::write(file, config.to_string()).context("cannot write a kubeconfig")
     }
 }

@@ -3,7 +3,6 @@
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
-use base64::Engine as _;
 use serde_json::{Value, json};
 
 use super::{ArgoCdOptions, GUEST, ROBOT};
@@ -69,19 +68,10 @@ pub(super) async fn install(cluster: &Cluster, options: &ArgoCdOptions, dir: &Pa
         ])
         .await?;
     for account in ACCOUNTS {
-        let token = cluster
-            .kubectl(&[
-                "create",
-                "token",
-                account,
-                "--namespace",
-                namespace,
-                "--duration=24h",
-            ])
+        let file = kubeconfig_path(dir, account);
+        cluster
+            .write_account_kubeconfig(namespace, account, &file)
             .await?;
-        let config = kubeconfig(cluster, namespace, account, token.trim());
-        std::fs::write(kubeconfig_path(dir, account), config.to_string())
-            .context("cannot write a kubeconfig")?;
     }
     Ok(())
 }
@@ -153,21 +143,5 @@ fn settings_of(options: &ArgoCdOptions) -> Value {
         "apiVersion": "v1",
         "kind": "List",
         "items": [map("argocd-cm", settings), map("argocd-rbac-cm", policy)],
-    })
-}
-
-fn kubeconfig(cluster: &Cluster, namespace: &str, account: &str, token: &str) -> Value {
-    let ca = base64::engine::general_purpose::STANDARD.encode(&cluster.ca);
-    json!({
-        "apiVersion": "v1",
-        "kind": "Config",
-        "clusters": [{"name": "e2e", "cluster": {"server": cluster.server, "certificate-authority-data": ca}}],
-        "users": [{"name": account, "user": {"token": token}}],
-        "contexts": [{
-            "name": account,
-            // The components take theirs for the namespace that they are in.
-            "context": {"cluster": "e2e", "user": account, "namespace": namespace},
-        }],
-        "current-context": account,
     })
 }
