@@ -1,6 +1,6 @@
 //! The table of components: which program comes from which Go package, built how, and where the result is kept.
 //!
-//! The versions are pinned by `testenv/go.mod` and `testenv/gitea/go.mod`. Programs are built from source by
+//! The versions are pinned by `testenv/go.mod` and the go.mod files of the folders in there. Programs are built from source by
 //! `cargo xtask testenv` into the user's cache directory, under the hash of everything that decides what they are.
 
 use std::path::{Path, PathBuf};
@@ -30,14 +30,14 @@ pub struct Component {
     pub edits: &'static [Edit],
 }
 
-/// A change to a source file before it is compiled, for what no flag of a program can set.
+/// A change to a module's files before it is compiled, for what no flag of a program can set.
 #[derive(Debug, Clone, Copy)]
 pub struct Edit {
     /// The Go module of the file.
     pub module: &'static str,
     /// The file, relative to the module's folder.
     pub file: &'static str,
-    /// What is replaced; the file has it once.
+    /// What is replaced; the file has it once. Where it is empty the module lacks the file, and gets it.
     pub from: &'static str,
     /// What stands there instead.
     pub to: &'static str,
@@ -94,6 +94,18 @@ const ARGO_CD_ON_LOOPBACK: &[Edit] = &[Edit {
     to: "\"127.0.0.1:%d\"",
 }];
 
+/// The version of Flux as a whole, which its command reports.
+pub const FLUX_VERSION: &str = "v2.7.5";
+
+// The command embeds the manifests that `flux install` and `flux bootstrap` apply. Flux's release process puts them there; the module lacks
+// them, and without a file nothing is compiled.
+const FLUX_WITHOUT_MANIFESTS: &[Edit] = &[Edit {
+    module: "github.com/fluxcd/flux2/v2",
+    file: "cmd/flux/manifests/none.yaml",
+    from: "",
+    to: "# The manifests are not part of the module.\n",
+}];
+
 /// Every component, in the order in which they are built.
 pub const COMPONENTS: &[Component] = &[
     Component::new("etcd", "go.etcd.io/etcd/server/v3").by_default(),
@@ -133,12 +145,28 @@ pub const COMPONENTS: &[Component] = &[
         .by_default()
         .edits(ARGO_CD_ON_LOOPBACK)
         .defines(&[("github.com/argoproj/argo-cd/v3/common.version", "3.2.11")]),
-    Component::new("source-controller", "github.com/fluxcd/source-controller"),
+    Component::new("source-controller", "github.com/fluxcd/source-controller").by_default(),
     Component::new(
         "kustomize-controller",
         "github.com/fluxcd/kustomize-controller",
-    ),
-    Component::new("helm-controller", "github.com/fluxcd/helm-controller"),
+    )
+    .by_default(),
+    Component::new("helm-controller", "github.com/fluxcd/helm-controller").by_default(),
+    Component {
+        module: "flux",
+        ..Component::new("flux", "github.com/fluxcd/flux2/v2/cmd/flux")
+            .by_default()
+            .edits(FLUX_WITHOUT_MANIFESTS)
+            .defines(&[("main.VERSION", "2.7.5")])
+    },
+    Component {
+        module: "flux",
+        ..Component::new(
+            "controller-gen",
+            "sigs.k8s.io/controller-tools/cmd/controller-gen",
+        )
+        .by_default()
+    },
     Component::new(
         "tekton-controller",
         "github.com/tektoncd/pipeline/cmd/controller",
@@ -185,6 +213,9 @@ pub fn testenv_dir() -> PathBuf {
     workspace_dir().join("testenv")
 }
 
+/// The folders of [`testenv_dir`] with a go.mod file. What is in none but the first has a build list that does not go together with that one.
+const MODULES: [&str; 3] = [".", "gitea", "flux"];
+
 /// The project's folder in the user's cache: `$XDG_CACHE_HOME/gitops-rs`, with `~/.cache` where the variable is not set.
 ///
 /// # Errors
@@ -209,12 +240,13 @@ pub fn cache_dir() -> Result<PathBuf> {
 /// When neither `XDG_CACHE_HOME` nor `HOME` is set, or `testenv/` cannot be read.
 pub fn bin_dir() -> Result<PathBuf> {
     let mut hash = Sha256::new();
-    let testenv = testenv_dir();
-    for file in ["go.mod", "go.sum", "gitea/go.mod", "gitea/go.sum"] {
-        let path = testenv.join(file);
-        let bytes =
-            std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
-        hash.update(Sha256::digest(&bytes));
+    for module in MODULES {
+        for file in ["go.mod", "go.sum"] {
+            let path = testenv_dir().join(module).join(file);
+            let bytes =
+                std::fs::read(&path).with_context(|| format!("cannot read {}", path.display()))?;
+            hash.update(Sha256::digest(&bytes));
+        }
     }
     for c in COMPONENTS {
         // `default` says when a component is built, not what it is.
@@ -288,7 +320,7 @@ pub fn install_hint(name: &str) -> String {
 pub fn module_dir(module: &str) -> Result<PathBuf> {
     let go = system_program("go")?;
     let mut reasons = String::new();
-    for dir in [testenv_dir(), testenv_dir().join("gitea")] {
+    for dir in MODULES.map(|module| testenv_dir().join(module)) {
         let run = |args: &[&str]| Command::new(&go).current_dir(&dir).args(args).output();
         let listed = run(&["list", "-m", "-f", "{{.Dir}}", module]).context("cannot run go")?;
         if !listed.status.success() {

@@ -107,12 +107,20 @@ fn edit(c: &Component, dir: &Path) -> Result<[String; 2]> {
             ));
         }
         let original = link.join(edit.file);
-        let text = read(&original)?;
-        let found = text.matches(edit.from).count();
-        if found != 1 {
-            bail!("{} has {found} times {}", original.display(), edit.from);
-        }
-        let copy = write(&format!("{n}.go"), text.replace(edit.from, edit.to))?;
+        let text = if edit.from.is_empty() {
+            if original.exists() {
+                bail!("{} is there already", original.display());
+            }
+            edit.to.to_owned()
+        } else {
+            let text = read(&original)?;
+            let found = text.matches(edit.from).count();
+            if found != 1 {
+                bail!("{} has {found} times {}", original.display(), edit.from);
+            }
+            text.replace(edit.from, edit.to)
+        };
+        let copy = write(&format!("{n}.go"), text)?;
         replaced.insert(original.to_string_lossy().into_owned(), json!(copy));
     }
     let requirements = write("go.mod", requirements)?;

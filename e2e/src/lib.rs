@@ -34,14 +34,19 @@
 //! | `node()` | [`Node`] | the shared cluster gets a node: pods run, with the images [`BUSYBOX`] and [`BUSYBOX_2`] |
 //! | `gitea()` | [`Gitea`] | the shared forge; `repository(…)`, `commit(…)`, `token(…)`, `add_ssh_key(…)`, `protect_branch(…)`, `api(…)` |
 //! | `argocd()` | [`ArgoCd`] | the shared Argo CD, on a cluster and node of its own, with the accounts `admin`, `robot` and `guest`; `run_cli(…)` runs the command `argocd` |
+//! | `flux()` | [`Flux`] | the shared Flux, on a cluster of its own with a node of kwok's; `cli(…)` runs the command `flux` |
 //! | `registry()`, `redis()` | [`Registry`], [`Redis`] | |
 //! | `private_control_plane(…)` | [`ControlPlane`] | the test's own API server: `kill_apiserver()`, `start_apiserver()`, `suspend_apiserver()` |
 //! | `private_registry(…)` | [`RegistryServer`] | the test's own registry, which can tell a receiver of pushes |
 //! | `private_gitea(…)` | [`GiteaServer`] | the test's own forge: `kill()`, `restart()`, `suspend()`, `change_host_key()`; HTTPS with `GiteaOptions` |
 //! | `private_argocd(…)` | [`ArgoCdServer`] | the test's own Argo CD: `kill_server()`, `suspend_server()`, `kill_repo_server()`, `stop_controller()`; short sessions with [`ArgoCdOptions`] |
+//! | `private_flux(…)` | [`FluxServer`] | the test's own Flux: `kill_controller(…)`, `suspend_controller(…)`; with [`FluxOptions`] only some controllers, flags of theirs, or no definitions |
 //! | `private_redis()` | [`RedisServer`] | the test's own Redis: `kill()`, `restart()`, `suspend()` |
+//! | `flux::ChartRepository::start(…)` | a Helm repository over HTTP | with a password where wanted; `add(…)` packages a `flux::Chart` |
+//! | `flux::push_chart(…)`, `flux::push_artifact(…)` | | a chart, or files for an OCIRepository, in a registry |
 //! | [`certificates::make`] | files | a certificate authority that no machine trusts, and a server's certificate |
 //! | [`module_dir`] | a path | the folder of a pinned Go module, with its manifests and fixtures |
+//! | [`flux::definitions`] | paths | the files with the custom resource definitions of all of Flux's kinds |
 //!
 //! Shared servers are used by many tests at once: work in a namespace or repository of your own, give cluster-wide objects names of your own,
 //! and kill only what is private. A client belongs to the runtime of the test that made it; the values above are plain data.
@@ -75,6 +80,7 @@ pub mod certificates;
 pub mod cluster;
 pub mod components;
 pub mod control_plane;
+pub mod flux;
 pub mod gitea;
 pub mod go;
 mod http;
@@ -106,6 +112,7 @@ pub use components::{
     KUBERNETES_VERSION, module_dir, program, system_program, testenv_dir, workspace_dir,
 };
 pub use control_plane::{ControlPlane, ControlPlaneOptions};
+pub use flux::{Flux, FluxController, FluxOptions, FluxServer};
 pub use gitea::{Gitea, GiteaOptions, GiteaServer};
 pub use images::{BUSYBOX, BUSYBOX_2};
 pub use node::{Node, NodeKind, NodeServer};
@@ -120,8 +127,8 @@ pub use client::TestNamespace;
 pub use forge::Repository;
 #[cfg(feature = "e2e")]
 pub use shared::{
-    argocd, cluster, gitea, node, private_argocd, private_control_plane, private_gitea,
-    private_redis, private_registry, redis, registry,
+    argocd, cluster, flux, gitea, node, private_argocd, private_control_plane, private_flux,
+    private_gitea, private_redis, private_registry, redis, registry,
 };
 
 /// Installs the process's TLS provider; the calls of this crate do it by themselves. Calling it again does nothing.

@@ -74,6 +74,20 @@ impl NodeServer {
         if let NodeKind::Kwok { reason } = &kind {
             eprintln!("e2e: the node is kwok's, no container runs: {reason}");
         }
+        Self::start_kind(session, cluster, kind).await
+    }
+
+    /// Adds a node of kwok's: pods are running and ready at once, and nothing runs.
+    pub(crate) async fn imitate(session: &Session, cluster: &Cluster) -> Result<NodeServer> {
+        let reason = "no container has to run here".to_owned();
+        Self::start_kind(session, cluster, NodeKind::Kwok { reason }).await
+    }
+
+    async fn start_kind(
+        session: &Session,
+        cluster: &Cluster,
+        kind: NodeKind,
+    ) -> Result<NodeServer> {
         let (name, dir) = session.data("node")?;
         let port = crate::ports::free_port()?;
         register(cluster, port, &kind, &dir).await?;

@@ -10,6 +10,7 @@ use tokio::sync::OnceCell;
 use crate::argocd::{ArgoCd, ArgoCdOptions, ArgoCdServer};
 use crate::cluster::Cluster;
 use crate::control_plane::{ControlPlane, ControlPlaneOptions};
+use crate::flux::{Flux, FluxOptions, FluxServer};
 use crate::gitea::{Gitea, GiteaOptions, GiteaServer};
 use crate::node::Node;
 use crate::redis::{Redis, RedisServer};
@@ -59,6 +60,17 @@ pub async fn argocd() -> Result<&'static ArgoCd> {
     CELL.get_or_try_init(async || need("argocd").await).await
 }
 
+/// The shared Flux. Its cluster is not that of [`cluster`]: objects that Flux is to see are made through [`Flux::cluster`]. Tests make sources and
+/// Kustomizations in namespaces of their own.
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn flux() -> Result<&'static Flux> {
+    static CELL: OnceCell<Flux> = OnceCell::const_new();
+    CELL.get_or_try_init(async || need("flux").await).await
+}
+
 /// The shared OCI registry.
 ///
 /// # Errors
@@ -87,6 +99,16 @@ pub async fn redis() -> Result<&'static Redis> {
 pub async fn private_argocd(options: &ArgoCdOptions) -> Result<ArgoCdServer> {
     crate::init();
     ArgoCdServer::start(&Session::from_env()?, options).await
+}
+
+/// A Flux of the test's own, whose controllers can be killed, suspended and started again. It stops when it is dropped.
+///
+/// # Errors
+///
+/// As [`cluster`].
+pub async fn private_flux(options: &FluxOptions) -> Result<FluxServer> {
+    crate::init();
+    FluxServer::start(&Session::from_env()?, options).await
 }
 
 /// A control plane of the test's own, to be killed, suspended and restarted. It stops when it is dropped.

@@ -15,6 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::argocd::{ArgoCdOptions, ArgoCdServer};
 use crate::control_plane::{ControlPlane, ControlPlaneOptions};
+use crate::flux::{FluxOptions, FluxServer};
 use crate::gitea::{GiteaOptions, GiteaServer};
 use crate::node::NodeServer;
 use crate::redis::RedisServer;
@@ -36,6 +37,7 @@ struct Servers {
     session: Session,
     // Dropped in this order: the node before the control plane that it talks to.
     argocd: OnceCell<ArgoCdServer>,
+    flux: OnceCell<FluxServer>,
     node: OnceCell<NodeServer>,
     control_plane: OnceCell<ControlPlane>,
     gitea: OnceCell<GiteaServer>,
@@ -58,6 +60,7 @@ impl Supervisor {
             servers: Arc::new(Servers {
                 session: session.clone(),
                 argocd: OnceCell::new(),
+                flux: OnceCell::new(),
                 node: OnceCell::new(),
                 control_plane: OnceCell::new(),
                 gitea: OnceCell::new(),
@@ -117,6 +120,7 @@ impl Servers {
             "cluster" => to_value(self.control_plane().await?.cluster()),
             "node" => to_value(self.node().await?.node()),
             "argocd" => to_value(self.argocd().await?.argocd()),
+            "flux" => to_value(self.flux().await?.flux()),
             "gitea" => to_value(self.gitea().await?.gitea()),
             "registry" => {
                 let start = async || {
@@ -163,6 +167,15 @@ impl Servers {
         let start =
             async || announce("Argo CD", ArgoCdServer::start(&self.session, &options)).await;
         self.argocd.get_or_try_init(start).await
+    }
+
+    async fn flux(&self) -> Result<&FluxServer> {
+        let options = FluxOptions {
+            node: true,
+            ..FluxOptions::default()
+        };
+        let start = async || announce("Flux", FluxServer::start(&self.session, &options)).await;
+        self.flux.get_or_try_init(start).await
     }
 
     async fn node(&self) -> Result<&NodeServer> {

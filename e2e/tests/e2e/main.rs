@@ -11,6 +11,7 @@ mod diff;
 mod engine;
 mod examples;
 mod faults;
+mod flux;
 mod git;
 mod harness;
 mod health;

@@ -1,0 +1,4 @@
+//! Flux.
+
+mod fixture;
+mod support;
