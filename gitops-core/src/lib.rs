@@ -19,6 +19,7 @@
 //! | `webhook` | push events of forges and registries, verified (feature `webhook`) |
 //! | `metrics` | what is counted and measured, through the `metrics` facade (feature `metrics`) |
 //! | [`error`] | the one error |
+//! | [`extra`] | what typed documents of other systems share |
 //! | `testing` | mocks and conformance suites (feature `testing`) |
 
 pub mod application;
@@ -28,6 +29,7 @@ pub mod backend;
 pub mod cache;
 pub mod credential;
 pub mod error;
+pub mod extra;
 #[cfg(feature = "limit")]
 pub mod limit;
 pub mod manifest;

@@ -1,4 +1,21 @@
-//! Flux as a backend of `gitops`.
+//! Everything a program does with [Flux](https://fluxcd.io): its custom resources as Rust types, what the `flux` command does as calls, and a backend for the traits
+//! of [`gitops_core::backend`]. Written against Flux 2.7: source-controller and kustomize-controller 1.7, helm-controller 1.4, notification-controller 1.7 and the
+//! image controllers 1.0.
 //!
-//! What will be here: types of Flux's custom resources (sources, `Kustomization`, `HelmRelease`), reconcile requests and waits done right, and the traits of
-//! [`gitops_core::backend`] on top of them. Nothing is here yet; programs that deploy without Flux use `gitops-kube`'s direct backend.
+//! | for | there is |
+//! | --- | --- |
+//! | Flux's resources as values, and as resources of `kube` | [`types`] |
+//! | what one kind of them is and can do | [`kind`] |
+//!
+//! Programs that deploy without Flux do not need this crate: `gitops-kube` has a backend of its own.
+//!
+//! # Features
+//!
+//! | feature | gives |
+//! | --- | --- |
+//! | `git` | writing to Git repositories, for bootstrap |
+
+pub mod kind;
+pub mod types;
+
+pub use self::kind::{FluxKind, FluxResource};
