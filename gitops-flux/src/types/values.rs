@@ -252,7 +252,7 @@ words! {
 }
 
 /// The `type` of a `Provider` and of a `Receiver`.
-pub mod service {
+pub(super) mod service {
     use super::*;
 
     words! {
