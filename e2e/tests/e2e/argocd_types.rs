@@ -1,32 +1,21 @@
 //! Argo CD's own manifests, examples and documentation, read into the types of gitops-argocd and written again.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
-use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result};
 use gitops_argocd::types::{
     AppProject, Application, ApplicationSet, CompareOption, HookDeletePolicy, HookType, SyncOption,
     annotation, finalizer,
 };
-use gitops_core::manifest::yaml;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
-type RoundTrip = fn(Value) -> Result<Value, serde_json::Error>;
-
-fn round_trip<T: DeserializeOwned + Serialize>(
-    document: Value,
-) -> Result<Value, serde_json::Error> {
-    serde_json::to_value(serde_json::from_value::<T>(document)?)
-}
+use crate::round_trip::{Kind, Suite};
 
 /// The kinds, and how many documents of each there are at least.
-const KINDS: [(&str, RoundTrip, usize); 3] = [
-    ("Application", round_trip::<Application>, 95),
-    ("AppProject", round_trip::<AppProject>, 20),
-    ("ApplicationSet", round_trip::<ApplicationSet>, 120),
+const KINDS: &[Kind] = &[
+    Kind::new::<Application>("argoproj.io", "Application", 95),
+    Kind::new::<AppProject>("argoproj.io", "AppProject", 20),
+    Kind::new::<ApplicationSet>("argoproj.io", "ApplicationSet", 120),
 ];
 
 /// What cannot be read: where it is, and why.
@@ -122,215 +111,15 @@ const REQUIRED: &[&str] = &[
     "template",
 ];
 
-/// A text with documents, and where it is.
-struct Text {
-    /// The file; for a block, with its first line.
-    place: String,
-    text: Vec<u8>,
-}
-
-/// Files of the module that may hold manifests; blocks of YAML in its Markdown.
-fn texts(root: &Path) -> Result<Vec<Text>> {
-    let mut folders = vec![root.to_owned()];
-    let mut files: Vec<PathBuf> = Vec::new();
-    while let Some(folder) = folders.pop() {
-        for entry in fs::read_dir(&folder)? {
-            let entry = entry?;
-            match entry.file_type()?.is_dir() {
-                true => folders.push(entry.path()),
-                false => files.push(entry.path()),
-            }
-        }
-    }
-    files.sort();
-    let mut texts = Vec::new();
-    for file in files {
-        let place = file.strip_prefix(root)?.display().to_string();
-        let read = || fs::read(&file).with_context(|| place.clone());
-        match file.extension().and_then(|extension| extension.to_str()) {
-            Some("yaml" | "yml" | "json") => {
-                let text = read()?;
-                texts.push(Text { place, text });
-            }
-            Some("md") => texts.extend(blocks(&place, &String::from_utf8(read()?)?)),
-            _ => {}
-        }
-    }
-    // Cheap, before anything is parsed.
-    texts.retain(|text| String::from_utf8_lossy(&text.text).contains("argoproj.io/"));
-    Ok(texts)
-}
-
-/// The fenced blocks of YAML in a text of Markdown.
-fn blocks(place: &str, text: &str) -> Vec<Text> {
-    let mut blocks: Vec<Text> = Vec::new();
-    let mut inside: Option<(usize, bool)> = None;
-    for (number, line) in text.lines().enumerate() {
-        let bare = line.trim_start();
-        let indent = line.len() - bare.len();
-        match (inside, bare.strip_prefix("```")) {
-            (None, Some(language)) => {
-                let wanted = matches!(language.trim(), "yaml" | "yml" | "json");
-                inside = Some((indent, wanted));
-                if wanted {
-                    blocks.push(Text {
-                        place: format!("{place}:{}", number + 2),
-                        text: Vec::new(),
-                    });
-                }
-            }
-            (Some(_), Some(_)) => inside = None,
-            (Some((indent, true)), None) => {
-                if let Some(block) = blocks.last_mut() {
-                    let cut = indent.min(line.len() - bare.len());
-                    block.text.extend_from_slice(&line.as_bytes()[cut..]);
-                    block.text.push(b'\n');
-                }
-            }
-            _ => {}
-        }
-    }
-    blocks
-}
-
-/// The documents, and the items of lists.
-fn documents(value: Value, found: &mut Vec<Value>) {
-    match value {
-        Value::Object(mut map) if map.get("items").is_some_and(Value::is_array) => {
-            if let Some(Value::Array(items)) = map.remove("items") {
-                items.into_iter().for_each(|item| documents(item, found));
-            }
-        }
-        value => found.push(value),
-    }
-}
-
-/// Where `written` does not have what `read` has, and where it has more; `null` is what is not there.
-fn compare(
-    path: &str,
-    read: &Value,
-    written: &Value,
-    lost: &mut Vec<String>,
-    more: &mut Vec<(String, Value)>,
-) {
-    match (read, written) {
-        (Value::Object(read), Value::Object(written)) => {
-            for (key, read) in read.iter().filter(|(_, read)| !read.is_null()) {
-                let path = format!("{path}.{key}");
-                match written.get(key) {
-                    Some(written) => compare(&path, read, written, lost, more),
-                    None => lost.push(format!("{path}: {read} is lost")),
-                }
-            }
-            for (key, written) in written {
-                if read.get(key).is_none_or(Value::is_null) {
-                    more.push((format!("{path}.{key}"), written.clone()));
-                }
-            }
-        }
-        (Value::Array(read), Value::Array(written)) if read.len() == written.len() => {
-            for (at, (read, written)) in read.iter().zip(written).enumerate() {
-                compare(&format!("{path}[{at}]"), read, written, lost, more);
-            }
-        }
-        _ if read == written => {}
-        _ => lost.push(format!("{path}: {read} became {written}")),
-    }
-}
-
-/// Adds the names of all fields of what was added; whether all of it is empty.
-fn added(name: &str, value: &Value, names: &mut BTreeSet<String>) -> bool {
-    names.insert(name.to_owned());
-    match value {
-        Value::String(text) => text.is_empty(),
-        Value::Array(items) => items.is_empty(),
-        Value::Object(map) => map.iter().all(|(key, value)| added(key, value, names)),
-        _ => false,
-    }
-}
-
 #[test]
 fn argo_cds_documents_come_back_as_they_were() -> Result<()> {
-    let root = e2e::module_dir("github.com/argoproj/argo-cd/v3")?;
-    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    let (mut wrong, mut excused, mut names) = (Vec::new(), BTreeSet::new(), BTreeSet::new());
-    let mut unreadable = |place: &str, error: String, wrong: &mut Vec<String>| match UNREADABLE
-        .iter()
-        .find(|(known, _)| place.starts_with(known))
-    {
-        Some((known, _)) => {
-            excused.insert(*known);
-        }
-        None => wrong.push(format!("{place}: {error}")),
+    let suite = Suite {
+        modules: &[("", "github.com/argoproj/argo-cd/v3")],
+        kinds: KINDS,
+        unreadable: UNREADABLE,
+        required: REQUIRED,
     };
-    for Text { place, text } in texts(&root)? {
-        let values = match yaml::parse_values(&place, &text) {
-            Ok(values) => values,
-            Err(error) => {
-                unreadable(&place, error.to_string(), &mut wrong);
-                continue;
-            }
-        };
-        let mut found = Vec::new();
-        for value in values {
-            documents(value.value, &mut found);
-        }
-        for document in found {
-            let text = |key| document[key].as_str().unwrap_or_default();
-            if !text("apiVersion").starts_with("argoproj.io/") {
-                continue;
-            }
-            let Some((kind, round_trip, _)) = KINDS.iter().find(|(kind, ..)| *kind == text("kind"))
-            else {
-                continue;
-            };
-            let written = match round_trip(document.clone()) {
-                Ok(written) => written,
-                Err(error) => {
-                    unreadable(&place, error.to_string(), &mut wrong);
-                    continue;
-                }
-            };
-            *counts.entry(kind).or_default() += 1;
-            let (mut lost, mut more) = (Vec::new(), Vec::new());
-            compare("", &document, &written, &mut lost, &mut more);
-            for (path, value) in more {
-                let name = path.rsplit('.').next().unwrap_or_default();
-                if !added(name, &value, &mut names) {
-                    lost.push(format!("{path}: {value} was not there"));
-                }
-            }
-            wrong.extend(
-                lost.into_iter()
-                    .map(|lost| format!("{place}: {kind}{lost}")),
-            );
-        }
-    }
-    println!("documents: {counts:?}; required fields that some left out: {names:?}");
-    for (place, why) in UNREADABLE {
-        println!("not read: {place}: {why}");
-        if !excused.contains(place) {
-            wrong.push(format!("{place} is listed as unreadable, and is not"));
-        }
-    }
-    let unexpected = names
-        .iter()
-        .filter(|name| !REQUIRED.contains(&name.as_str()));
-    wrong.extend(unexpected.map(|name| format!("{name} is written where it was not there")));
-    assert!(
-        wrong.is_empty(),
-        "{}\n{} are wrong",
-        wrong.join("\n"),
-        wrong.len()
-    );
-    for (kind, _, least) in KINDS {
-        let count = counts.get(kind).copied().unwrap_or_default();
-        assert!(
-            count >= least,
-            "{count} documents of {kind}, expected {least}"
-        );
-    }
-    Ok(())
+    suite.check()
 }
 
 fn source(module: &str, files: &[&str]) -> Result<String> {
