@@ -31,13 +31,14 @@ const INSTALL: &str = "see https://kubectl.docs.kubernetes.io/installation/kusto
 ///
 /// Before the program runs, every kustomization that it will read is looked at: a base that climbs out of the repository or is not there is
 /// an error, and a remote one as well, unless [`Network::Allowed`]. Kustomize's own rules stay in force: files are loaded from below
-/// their kustomization only, and no plugin, function or container is run. Charts (`helmCharts`) need
-/// [`enable_helm`](Self::enable_helm).
+/// their kustomization only, unless [`whole_tree`](Self::whole_tree) says otherwise, and no plugin, function or container is run. Charts
+/// (`helmCharts`) need [`enable_helm`](Self::enable_helm).
 #[derive(Clone, Debug, Default)]
 pub struct KustomizeRenderer {
     options: ProgramOptions,
     versions: BTreeMap<String, PathBuf>,
     helm: Option<PathBuf>,
+    whole_tree: bool,
     runner: Runner,
 }
 
@@ -62,6 +63,30 @@ impl KustomizeRenderer {
     pub fn enable_helm(mut self, program: impl Into<PathBuf>) -> Self {
         self.helm = Some(program.into());
         self
+    }
+
+    /// Lets kustomizations load files from the whole tree, and not only from below their own directory, as Flux does. Kustomize then bounds
+    /// nothing (`--load-restrictor LoadRestrictionsNone`), so this is done only for kustomizations that need it, and everything that they
+    /// name is held to the tree before kustomize runs. Together with remote bases, or with plugins that a kustomization of its own
+    /// configures, it is `Unsupported`: what these load cannot be told beforehand.
+    #[must_use]
+    pub fn whole_tree(mut self) -> Self {
+        self.whole_tree = true;
+        self
+    }
+
+    /// What kustomize prints, as it prints it: the objects as YAML documents parted by lines of `---`.
+    ///
+    /// # Errors
+    /// Those of [`Renderer::render`], but the text is not read.
+    pub async fn print(&self, request: &RenderRequest) -> Result<String> {
+        let _slot = self.runner.slot().await;
+        let (output, _) = self
+            .options
+            .in_time("rendering a kustomization", self.output(request))
+            .await?;
+        String::from_utf8(output)
+            .map_err(|_| Error::invalid("what kustomize printed is no UTF-8"))
     }
 
     fn program(&self, settings: &Kustomize) -> Result<PathBuf> {
@@ -104,6 +129,8 @@ struct Build<'a> {
     walk: Walk<'a>,
     /// The kustomization's directory in the tree.
     dir: String,
+    /// Whether files may be loaded from the whole tree.
+    whole_tree: bool,
 }
 
 impl Build<'_> {
@@ -165,6 +192,9 @@ impl Build<'_> {
                 args.extend(["--helm-api-versions".into(), api.into()]);
             }
         }
+        if self.whole_tree {
+            args.extend(["--load-restrictor".into(), "LoadRestrictionsNone".into()]);
+        }
         args.extend(["--".into(), ".".into()]);
         let what = if kubectl {
             "kubectl kustomize"
@@ -182,6 +212,7 @@ struct Plan<'a> {
     walk: Walk<'a>,
     dir: String,
     components: Vec<String>,
+    whole_tree: bool,
 }
 
 impl KustomizeRenderer {
@@ -196,27 +227,32 @@ impl KustomizeRenderer {
                 tree.revision
             )));
         };
-        let mut walk = Walk::new(tree, self.options.network(), self.helm.is_some());
+        let mut walk = Walk::new(tree, self.options.network(), self.helm.is_some())
+            .whole_tree(self.whole_tree);
         walk.start(&dir)?;
         let components = edit::components(&settings, tree, &dir, &mut walk)?;
         edit::patches(&settings, &dir, &mut walk)?;
         walk.finish()?;
+        let whole_tree = walk.needs_whole_tree()?;
         Ok(Plan {
             settings,
             program,
             walk,
             dir,
             components,
+            whole_tree,
         })
     }
 
-    async fn run(&self, request: &RenderRequest) -> Result<ManifestSet> {
+    /// What kustomize prints, and the kustomization's directory in the tree.
+    async fn output(&self, request: &RenderRequest) -> Result<(Vec<u8>, String)> {
         let Plan {
             settings,
             program,
             walk,
             dir,
             components,
+            whole_tree,
         } = self.plan(request)?;
         let work = WorkDir::new(&request.tree, &walk.directories()).await?;
         let build = Build {
@@ -226,10 +262,15 @@ impl KustomizeRenderer {
             work,
             walk,
             dir,
+            whole_tree,
         };
         build.edit(&settings, &components).await?;
-        let output = build.build(&settings).await?;
-        let file = format!("{} (kustomize)", shown(&request.tree, &build.dir));
+        Ok((build.build(&settings).await?, build.dir))
+    }
+
+    async fn run(&self, request: &RenderRequest) -> Result<ManifestSet> {
+        let (output, dir) = self.output(request).await?;
+        let file = format!("{} (kustomize)", shown(&request.tree, &dir));
         program::off_thread(move || ManifestSet::from_objects(yaml::parse(&file, &output)?)).await
     }
 }
@@ -253,6 +294,9 @@ impl Renderer for KustomizeRenderer {
             .text(&program::env_digest(&self.options));
         if let Some(helm) = &self.helm {
             print = print.text("helm").text(&program::identity(helm)?);
+        }
+        if self.whole_tree {
+            print = print.text("whole tree");
         }
         // With variables put in for their names.
         for (what, args) in edit::commands(request, &plan.settings, &plan.components).ok()? {

@@ -1,0 +1,6 @@
+//! Manifests, as kustomize-controller builds them.
+
+pub mod envsubst;
+mod variables;
+
+pub use self::variables::Variables;
