@@ -6,6 +6,8 @@
 //! | --- | --- |
 //! | Flux's resources as values, and as resources of `kube` | [`types`] |
 //! | what one kind of them is and can do | [`kind`] |
+//! | what sources offer: fetched, verified, unpacked | [`artifact`] |
+//! | manifests as kustomize-controller builds them, `${VAR}` and all | [`build`] |
 //!
 //! Programs that deploy without Flux do not need this crate: `gitops-kube` has a backend of its own.
 //!
@@ -15,6 +17,8 @@
 //! | --- | --- |
 //! | `git` | writing to Git repositories, for bootstrap |
 
+pub mod artifact;
+pub mod build;
 pub mod kind;
 pub mod types;
 

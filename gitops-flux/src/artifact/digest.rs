@@ -89,7 +89,9 @@ impl FromStr for Digest {
                 ));
             }
         };
-        let digits = hex.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+        let digits = hex
+            .bytes()
+            .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         if !digits || hex.len() != algorithm.hex_len() {
             return Err(Error::integrity(format!(
                 "{:?} is no digest of {algorithm}",

@@ -74,7 +74,11 @@ impl ArtifactReader {
             return Ok(url);
         };
         let mut to = base.clone();
-        to.set_path(&format!("{}{}", base.path().trim_end_matches('/'), url.path()));
+        to.set_path(&format!(
+            "{}{}",
+            base.path().trim_end_matches('/'),
+            url.path()
+        ));
         to.set_query(url.query());
         Ok(to)
     }
@@ -105,7 +109,10 @@ impl ArtifactReader {
         }
         let limit = self.options.max_download;
         let too_big = || Error::integrity(format!("its file has more than {limit} bytes"));
-        if response.content_length().is_some_and(|length| length > limit) {
+        if response
+            .content_length()
+            .is_some_and(|length| length > limit)
+        {
             return Err(too_big());
         }
         let kept = |error| Error::internal("cannot keep the download").with_source(error);

@@ -22,7 +22,7 @@ use url::Url;
 
 pub use self::digest::{Algorithm, Digest};
 pub use self::revision::Revision;
-pub use self::unpack::{Unpacked, UnpackLimits, unpack};
+pub use self::unpack::{UnpackLimits, Unpacked, unpack};
 use crate::types::Artifact;
 
 /// How artifacts are fetched, and how much of them is taken.

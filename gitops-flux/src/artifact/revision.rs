@@ -47,7 +47,10 @@ impl Revision {
 
     /// The commit, when the hash is one of Git.
     pub fn commit(&self) -> Option<&str> {
-        let git = matches!((&*self.algorithm, self.hash.len()), ("sha1", 40) | ("sha256", 64));
+        let git = matches!(
+            (&*self.algorithm, self.hash.len()),
+            ("sha1", 40) | ("sha256", 64)
+        );
         git.then_some(&*self.hash)
     }
 
@@ -72,7 +75,10 @@ impl fmt::Display for Revision {
 }
 
 fn algorithm_of(hash: &str) -> Option<&'static str> {
-    if !hash.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f')) {
+    if !hash
+        .bytes()
+        .all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'))
+    {
         return None;
     }
     match hash.len() {
@@ -90,15 +96,69 @@ mod tests {
     fn all_forms_are_read() {
         let (sha1, sha256) = ("5".repeat(40), "d".repeat(64));
         for (text, name, algorithm, hash, today) in [
-            (format!("main@sha1:{sha1}"), "main", "sha1", &*sha1, format!("main@sha1:{sha1}")),
-            (format!("sha1:{sha1}"), "", "sha1", &sha1, format!("sha1:{sha1}")),
-            (format!("feat/x@sha1:{sha1}"), "feat/x", "sha1", &sha1, format!("feat/x@sha1:{sha1}")),
-            (format!("a@b@sha256:{sha256}"), "a@b", "sha256", &sha256, format!("a@b@sha256:{sha256}")),
-            (format!("main/{sha1}"), "main", "sha1", &sha1, format!("main@sha1:{sha1}")),
-            (format!("feat/x/{sha1}"), "feat/x", "sha1", &sha1, format!("feat/x@sha1:{sha1}")),
-            (format!("HEAD/{sha1}"), "", "sha1", &sha1, format!("sha1:{sha1}")),
-            (format!("tag/{sha256}"), "tag", "sha256", &sha256, format!("tag@sha256:{sha256}")),
-            (sha256.clone(), "", "sha256", &sha256, format!("sha256:{sha256}")),
+            (
+                format!("main@sha1:{sha1}"),
+                "main",
+                "sha1",
+                &*sha1,
+                format!("main@sha1:{sha1}"),
+            ),
+            (
+                format!("sha1:{sha1}"),
+                "",
+                "sha1",
+                &sha1,
+                format!("sha1:{sha1}"),
+            ),
+            (
+                format!("feat/x@sha1:{sha1}"),
+                "feat/x",
+                "sha1",
+                &sha1,
+                format!("feat/x@sha1:{sha1}"),
+            ),
+            (
+                format!("a@b@sha256:{sha256}"),
+                "a@b",
+                "sha256",
+                &sha256,
+                format!("a@b@sha256:{sha256}"),
+            ),
+            (
+                format!("main/{sha1}"),
+                "main",
+                "sha1",
+                &sha1,
+                format!("main@sha1:{sha1}"),
+            ),
+            (
+                format!("feat/x/{sha1}"),
+                "feat/x",
+                "sha1",
+                &sha1,
+                format!("feat/x@sha1:{sha1}"),
+            ),
+            (
+                format!("HEAD/{sha1}"),
+                "",
+                "sha1",
+                &sha1,
+                format!("sha1:{sha1}"),
+            ),
+            (
+                format!("tag/{sha256}"),
+                "tag",
+                "sha256",
+                &sha256,
+                format!("tag@sha256:{sha256}"),
+            ),
+            (
+                sha256.clone(),
+                "",
+                "sha256",
+                &sha256,
+                format!("sha256:{sha256}"),
+            ),
             ("6.5.0+abc".into(), "6.5.0+abc", "", "", "6.5.0+abc".into()),
             ("a/b".into(), "a/b", "", "", "a/b".into()),
             (String::new(), "", "", "", String::new()),
@@ -112,7 +172,10 @@ mod tests {
             assert_eq!(revision.to_string(), today, "{text}");
             assert!(Revision::same(&text, &today));
         }
-        assert_eq!(Revision::parse(&format!("main/{sha1}")).commit(), Some(&*sha1));
+        assert_eq!(
+            Revision::parse(&format!("main/{sha1}")).commit(),
+            Some(&*sha1)
+        );
         assert_eq!(Revision::parse("6.5.0").commit(), None);
         assert!(!Revision::same("main@sha1:1", "main@sha1:2"));
     }

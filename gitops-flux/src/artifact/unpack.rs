@@ -113,7 +113,12 @@ pub fn unpack(packed: impl Read, limits: &UnpackLimits) -> Result<Unpacked> {
 
 /// A name, without what means nothing in it.
 fn name(bytes: &[u8]) -> Result<String> {
-    let shown = || String::from_utf8_lossy(bytes).chars().take(200).collect::<String>();
+    let shown = || {
+        String::from_utf8_lossy(bytes)
+            .chars()
+            .take(200)
+            .collect::<String>()
+    };
     let Ok(text) = std::str::from_utf8(bytes) else {
         return Err(refused(&shown(), "is no UTF-8"));
     };
@@ -134,7 +139,8 @@ fn name(bytes: &[u8]) -> Result<String> {
 }
 
 fn in_git(name: &str) -> bool {
-    name.split('/').any(|part| part.eq_ignore_ascii_case(".git"))
+    name.split('/')
+        .any(|part| part.eq_ignore_ascii_case(".git"))
 }
 
 fn refused(name: &str, why: &str) -> Error {

@@ -104,7 +104,9 @@ impl<K: Into<String>, V: AsRef<str>> Extend<(K, V)> for Variables {
 fn is_name(name: &str) -> bool {
     !name.starts_with(|c: char| c.is_ascii_digit())
         && !name.is_empty()
-        && name.bytes().all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
+        && name
+            .bytes()
+            .all(|byte| byte == b'_' || byte.is_ascii_alphanumeric())
 }
 
 #[cfg(test)]
@@ -117,7 +119,9 @@ mod tests {
             Variables::from_iter([(good, "")]).check_names().unwrap();
         }
         for bad in ["", "1a", "a-b", "a.b", "é", "a b"] {
-            let error = Variables::from_iter([(bad, "canary")]).check_names().unwrap_err();
+            let error = Variables::from_iter([(bad, "canary")])
+                .check_names()
+                .unwrap_err();
             assert!(!error.to_string().contains("canary"));
         }
         let shown = format!("{:?}", Variables::from_iter([("a", "canary")]));

@@ -163,6 +163,27 @@ pub(super) fn file<'t>(tree: &'t Tree, path: &str) -> Result<Option<&'t [u8]>> {
     })
 }
 
+impl Tree {
+    /// The bytes of the file at `path`, links followed; `None` when there is no file.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a link that leads in a circle or to what was not read, and for a path into a submodule.
+    pub fn file(&self, path: &str) -> Result<Option<&[u8]>> {
+        file(self, path)
+    }
+
+    /// The directory at `path` (the root's is empty), links followed: its own path in the tree; `None` when there is no directory.
+    ///
+    /// # Errors
+    /// Those of [`file`](Self::file).
+    pub fn directory(&self, path: &str) -> Result<Option<String>> {
+        Ok(match resolve(self, path)? {
+            Some(Place::Directory(path)) => Some(path),
+            _ => None,
+        })
+    }
+}
+
 /// A path of the tree as the repository has it, for messages and positions.
 pub(super) fn shown(tree: &Tree, path: &str) -> String {
     match join(&tree.path, path) {

@@ -116,8 +116,11 @@ fn stopped(_: Stop) -> Error {
 }
 
 fn substring<'v>(value: &'v [u8], position: &[u8], length: Option<&[u8]>) -> Result<&'v [u8]> {
-    let number =
-        |text: &[u8]| std::str::from_utf8(text).ok().and_then(|text| text.parse::<i64>().ok());
+    let number = |text: &[u8]| {
+        std::str::from_utf8(text)
+            .ok()
+            .and_then(|text| text.parse::<i64>().ok())
+    };
     // What is no number leaves the value as it is.
     let Some(position) = number(position) else {
         return Ok(value);
@@ -126,7 +129,11 @@ fn substring<'v>(value: &'v [u8], position: &[u8], length: Option<&[u8]>) -> Res
         Ok(from) => from,
         Err(_) => {
             let back = usize::try_from(position.unsigned_abs()).unwrap_or(usize::MAX);
-            if position > 0 { usize::MAX } else { value.len().saturating_sub(back) }
+            if position > 0 {
+                usize::MAX
+            } else {
+                value.len().saturating_sub(back)
+            }
         }
     };
     let rest = value.get(from..).unwrap_or_default();
@@ -137,7 +144,9 @@ fn substring<'v>(value: &'v [u8], position: &[u8], length: Option<&[u8]>) -> Res
         return Ok(value);
     };
     // A negative length is where the Go library panics, unless the position is beyond the end by more.
-    let end = i64::try_from(from).ok().and_then(|from| from.checked_add(length));
+    let end = i64::try_from(from)
+        .ok()
+        .and_then(|from| from.checked_add(length));
     let length_of_value = i64::try_from(value.len()).unwrap_or(i64::MAX);
     match end {
         Some(end) if end >= length_of_value => Ok(rest),

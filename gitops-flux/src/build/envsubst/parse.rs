@@ -107,7 +107,10 @@ impl Parser<'_> {
             if self.rest.starts_with("${") {
                 break;
             }
-            if let Some(escape) = escapes.iter().find(|escape| self.rest.starts_with(**escape)) {
+            if let Some(escape) = escapes
+                .iter()
+                .find(|escape| self.rest.starts_with(**escape))
+            {
                 text.push_str(&escape[1..]);
                 self.rest = &self.rest[escape.len()..];
                 continue;

@@ -3,7 +3,11 @@ use proptest::prelude::*;
 use super::*;
 
 /// `[name=value ...]`, an expression, and what it gives; `None` is an error.
-type Row = (&'static [(&'static str, &'static str)], &'static str, Option<&'static str>);
+type Row = (
+    &'static [(&'static str, &'static str)],
+    &'static str,
+    Option<&'static str>,
+);
 
 const V: &[(&str, &str)] = &[
     ("v", "abcABC123abc"),
@@ -187,7 +191,10 @@ fn strict_mode_wants_plain_variables_only() {
 #[test]
 fn faults_name_their_line() {
     let error = substitute("a: ${v}\nb: ${v\nc: 1", &Variables::new(), false).unwrap_err();
-    assert_eq!(error.to_string(), "line 2: `}` is missing, or an operator is not known");
+    assert_eq!(
+        error.to_string(),
+        "line 2: `}` is missing, or an operator is not known"
+    );
 }
 
 #[test]

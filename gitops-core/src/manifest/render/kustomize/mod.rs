@@ -85,8 +85,7 @@ impl KustomizeRenderer {
             .options
             .in_time("rendering a kustomization", self.output(request))
             .await?;
-        String::from_utf8(output)
-            .map_err(|_| Error::invalid("what kustomize printed is no UTF-8"))
+        String::from_utf8(output).map_err(|_| Error::invalid("what kustomize printed is no UTF-8"))
     }
 
     fn program(&self, settings: &Kustomize) -> Result<PathBuf> {

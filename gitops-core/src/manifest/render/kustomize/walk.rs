@@ -622,7 +622,10 @@ mod tests {
                 ("overlay/own.yaml", ""),
                 ("overlay/plugins/kustomization.yaml", "resources: []"),
                 ("shared/x.yaml", "kind: PatchTransformer\npath: x.yaml"),
-                ("shared/evil.yaml", "kind: PatchTransformer\nPath: /etc/passwd"),
+                (
+                    "shared/evil.yaml",
+                    "kind: PatchTransformer\nPath: /etc/passwd",
+                ),
             ]);
             let mut walk = Walk::new(&tree, network, false).whole_tree(true);
             walk.start("overlay")?;
