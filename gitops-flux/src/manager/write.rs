@@ -1,0 +1,305 @@
+//! Making and changing objects.
+
+use gitops_core::{Error, ErrorKind, Result, ResultExt as _};
+use http::{Method, StatusCode};
+use serde_json::{Map, Value, json};
+
+use super::request::{Answer, Request, object as path_of};
+use super::{FluxManager, FluxRef, unreadable};
+use crate::reconcile::{Reconciled, WaitOptions};
+use crate::types::{GitRepository, Kustomization};
+use crate::FluxResource;
+
+/// How often a write is tried again that lost a race.
+const RACES: usize = 10;
+
+/// How to make an object what it should be.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ApplyOptions {
+    /// Takes over fields that other managers own, instead of `Conflict`.
+    pub force: bool,
+    /// The API server goes through all but storing it.
+    pub dry_run: bool,
+    /// Only the object at this resource version, else `Conflict`.
+    pub version: Option<String>,
+}
+
+/// What an apply did.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Applied<K> {
+    /// Whether it was made, changed, or was as it should be already.
+    pub change: Change,
+    /// The object as it is now.
+    pub object: K,
+}
+
+/// What became of an object.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Change {
+    /// It is new.
+    Created,
+    /// It was there, and was changed.
+    Updated,
+    /// It was there, and was as it should be.
+    Unchanged,
+}
+
+impl FluxManager {
+    /// Makes a GitRepository, or makes the one that is there what `repository` says.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    pub async fn create_git_repository(
+        &self,
+        repository: &GitRepository,
+    ) -> Result<Applied<GitRepository>> {
+        self.create(repository).await
+    }
+
+    /// Makes a Kustomization, or makes the one that is there what `kustomization` says.
+    ///
+    /// # Errors
+    /// Those of [`create`](Self::create).
+    pub async fn create_kustomization(
+        &self,
+        kustomization: &Kustomization,
+    ) -> Result<Applied<Kustomization>> {
+        self.create(kustomization).await
+    }
+
+    /// Makes an object, or makes the one that is there what `object` says, by server-side apply: fields that this manager set before and `object` has no more are removed, fields of
+    /// others stay. Status, UID and the like of `object` are not sent.
+    ///
+    /// # Errors
+    /// `Conflict`, naming managers and fields, where another manager owns a field that is to change; `InvalidInput` for what the API server refuses.
+    pub async fn create<K: FluxResource>(&self, object: &K) -> Result<Applied<K>> {
+        self.apply(object, &ApplyOptions::default()).await
+    }
+
+    /// [`create`](Self::create) with options.
+    ///
+    /// # Errors
+    /// As there; `Conflict` too where [`ApplyOptions::version`] is not the object's, or where it is not there.
+    pub async fn apply<K: FluxResource>(
+        &self,
+        object: &K,
+        options: &ApplyOptions,
+    ) -> Result<Applied<K>> {
+        let named = self.resolve(&FluxRef::of(object));
+        let apply = async {
+            let body = body(object, &named)?;
+            let (change, answer) = self.apply_value(&named, body, options).await?;
+            let object =
+                serde_json::from_slice(answer.bytes()).map_err(|error| unreadable(&named, error))?;
+            Ok(Applied { change, object })
+        };
+        apply.await.context(|| format!("apply {named}"))
+    }
+
+    /// The answer tells what was made new from what was there by its status code. What was there and stays as it is keeps its resource version; so that nobody else's change in between is
+    /// taken for ours, the version that was read is sent along, and the API server refuses when it is no longer the one.
+    async fn apply_value(
+        &self,
+        object: &FluxRef,
+        mut body: Map<String, Value>,
+        options: &ApplyOptions,
+    ) -> Result<(Change, Answer)> {
+        let mut path = path_of(object)?;
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("fieldManager", &self.options().field_manager);
+        query.append_pair("fieldValidation", "Strict");
+        if options.force {
+            query.append_pair("force", "true");
+        }
+        if options.dry_run {
+            query.append_pair("dryRun", "All");
+        }
+        path.push('?');
+        path.push_str(&query.finish());
+        for _ in 0..RACES {
+            let before = match &options.version {
+                Some(version) => Some(version.clone()),
+                None => self
+                    .find_value(object)
+                    .await?
+                    .and_then(|live| version_of(&live)),
+            };
+            if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
+                match &before {
+                    Some(version) => metadata.insert("resourceVersion".into(), json!(version)),
+                    None => metadata.remove("resourceVersion"),
+                };
+            }
+            let request = Request {
+                method: Method::PATCH,
+                path: path.clone(),
+                content_type: Some("application/apply-patch+yaml"),
+                // JSON is YAML.
+                body: serde_json::to_vec(&body).map_err(|error| {
+                    Error::internal("the object cannot be written").with_source(error)
+                })?,
+                kind: Some(object.kind),
+            };
+            let answer = match self.requests.once(&request).await {
+                // Somebody else changed it, or deleted it, since it was read.
+                Err(error) if options.version.is_none() && was_overtaken(&error) => continue,
+                Err(error) if was_overtaken(&error) => {
+                    return Err(Error::conflict(format!(
+                        "it is not at version {} any more",
+                        options.version.as_deref().unwrap_or_default()
+                    )));
+                }
+                other => other?,
+            };
+            if answer.code == StatusCode::CREATED {
+                return Ok((Change::Created, answer));
+            }
+            let now = version_of(&answer.value()?);
+            let change = match now.is_some() && now == before {
+                true => Change::Unchanged,
+                false => Change::Updated,
+            };
+            return Ok((change, answer));
+        }
+        Err(Error::conflict(format!(
+            "somebody else was faster {RACES} times"
+        )))
+    }
+
+    /// Suspends an object: its controller leaves it alone until it is resumed. What is suspended already stays so. A suspended Kustomization or HelmRelease that is deleted leaves what
+    /// it deployed.
+    ///
+    /// # Errors
+    /// `NotFound`; `Unsupported` for an ExternalArtifact, which has no controller to suspend.
+    pub async fn suspend(&self, object: &FluxRef) -> Result<()> {
+        let object = self.resolve(object);
+        self.set_suspended(&object, true)
+            .await
+            .map(drop)
+            .context(|| format!("suspend {object}"))
+    }
+
+    /// Resumes an object. What is not suspended stays so.
+    ///
+    /// With `wait`, it waits as `flux resume` does: until the newest generation, which resuming makes new, is reconciled. `None` comes back without one.
+    ///
+    /// # Errors
+    /// `NotFound`, `Unsupported`; with `wait`, those of [`wait`](Self::wait).
+    pub async fn resume(
+        &self,
+        object: &FluxRef,
+        wait: Option<&WaitOptions>,
+    ) -> Result<Option<Reconciled>> {
+        let object = self.resolve(object);
+        self.set_suspended(&object, false)
+            .await
+            .context(|| format!("resume {object}"))?;
+        match wait {
+            Some(options) => self.wait(&object, options).await.map(Some),
+            None => Ok(None),
+        }
+    }
+
+    pub(crate) async fn set_suspended(&self, object: &FluxRef, suspended: bool) -> Result<Value> {
+        if !object.kind.can_suspend() {
+            return Err(Error::unsupported("suspending it", object.kind.kind()));
+        }
+        // As `flux resume` 2.7 does, the field goes when it says what is the default.
+        let value = if suspended { json!(true) } else { Value::Null };
+        self.merge(object, &json!({"spec": {"suspend": value}}))
+            .await
+    }
+
+    /// A merge patch, tried again where somebody else was faster.
+    pub(crate) async fn merge(&self, object: &FluxRef, patch: &Value) -> Result<Value> {
+        let mut query = url::form_urlencoded::Serializer::new(String::new());
+        query.append_pair("fieldManager", &self.options().field_manager);
+        let request = Request {
+            method: Method::PATCH,
+            path: format!("{}?{}", path_of(object)?, query.finish()),
+            content_type: Some("application/merge-patch+json"),
+            body: serde_json::to_vec(patch).map_err(|error| {
+                Error::internal("the patch cannot be written").with_source(error)
+            })?,
+            kind: Some(object.kind),
+        };
+        for _ in 0..RACES {
+            match self.requests.again(&request).await {
+                Err(error) if was_overtaken(&error) => {}
+                other => return other?.value(),
+            }
+        }
+        Err(Error::conflict(format!(
+            "somebody else was faster {RACES} times"
+        )))
+    }
+}
+
+/// What is sent of an object: what people write, and nothing that the server does.
+fn body<K: FluxResource>(object: &K, named: &FluxRef) -> Result<Map<String, Value>> {
+    let value = serde_json::to_value(object)
+        .map_err(|error| Error::internal("the object cannot be written").with_source(error))?;
+    let Value::Object(mut body) = value else {
+        return Err(Error::internal("the object is none"));
+    };
+    body.remove("status");
+    body.insert("apiVersion".into(), json!(K::KIND.api_version()));
+    body.insert("kind".into(), json!(K::KIND.kind()));
+    let mut metadata = match body.remove("metadata") {
+        Some(Value::Object(metadata)) => metadata,
+        _ => Map::new(),
+    };
+    metadata.retain(|field, _| {
+        matches!(field.as_str(), "labels" | "annotations" | "ownerReferences" | "finalizers")
+    });
+    metadata.insert("name".into(), json!(named.name));
+    metadata.insert("namespace".into(), json!(named.namespace));
+    body.insert("metadata".into(), Value::Object(metadata));
+    Ok(body)
+}
+
+fn version_of(object: &Value) -> Option<String> {
+    object["metadata"]["resourceVersion"]
+        .as_str()
+        .map(str::to_owned)
+}
+
+/// Whether an error is about the object's version, and not about another field manager or another UID.
+fn was_overtaken(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::Conflict => error.message().contains("the object has been modified"),
+        // What the API server says when the object is gone.
+        ErrorKind::InvalidInput => error
+            .message()
+            .contains("resourceVersion should not be set on objects to be created"),
+        _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_people_write_is_sent() {
+        let object: Kustomization = serde_json::from_value(json!({
+            "apiVersion": "kustomize.toolkit.fluxcd.io/v1beta2", "kind": "Kustomization",
+            "metadata": {
+                "name": "app", "namespace": "other", "uid": "u", "resourceVersion": "7", "generation": 3, "creationTimestamp": "2025-01-02T03:04:05Z",
+                "labels": {"a": "b"}, "managedFields": [{"manager": "x"}],
+            },
+            "spec": {"interval": "1m", "prune": true, "sourceRef": {"kind": "GitRepository", "name": "a"}},
+            "status": {"observedGeneration": 3},
+        }))
+        .unwrap();
+        let named = FluxRef::of(&object);
+        let body = Value::Object(body(&object, &named).unwrap());
+        assert_eq!(body["apiVersion"], "kustomize.toolkit.fluxcd.io/v1");
+        assert_eq!(
+            body["metadata"],
+            json!({"name": "app", "namespace": "other", "labels": {"a": "b"}})
+        );
+        assert!(body.get("status").is_none());
+        assert_eq!(body["spec"]["prune"], true);
+    }
+}
