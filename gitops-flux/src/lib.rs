@@ -8,6 +8,8 @@
 //! | what one kind of them is and can do | [`kind`] |
 //! | what sources offer: fetched, verified, unpacked | [`artifact`] |
 //! | manifests as kustomize-controller builds them, `${VAR}` and all | [`build`] |
+//! | making, reading, watching, suspending, exporting, deleting them | [`FluxManager`] |
+//! | asking a controller to reconcile, waiting for the result, saying what holds it up | [`FluxManager::reconcile`], [`reconcile`] |
 //!
 //! Programs that deploy without Flux do not need this crate: `gitops-kube` has a backend of its own.
 //!
@@ -20,6 +22,9 @@
 pub mod artifact;
 pub mod build;
 pub mod kind;
+pub mod manager;
+pub mod reconcile;
 pub mod types;
 
 pub use self::kind::{FluxKind, FluxResource};
+pub use self::manager::{FluxManager, FluxOptions, FluxRef};

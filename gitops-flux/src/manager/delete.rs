@@ -72,7 +72,9 @@ impl FluxManager {
             let event = match tokio::time::timeout_at(deadline, events.next()).await {
                 Ok(event) => event,
                 Err(_) if finalizers.is_empty() => {
-                    return Err(Error::timeout(format!("it is still there after {timeout:?}")));
+                    return Err(Error::timeout(format!(
+                        "it is still there after {timeout:?}"
+                    )));
                 }
                 Err(_) => {
                     return Err(Error::timeout(format!(

@@ -131,7 +131,9 @@ mod tests {
             "spec": {"interval": "1m0s", "url": "https://example.com/app", "ref": {"branch": "main"}},
             "status": {"observedGeneration": 2},
         });
-        let export = Export { objects: vec![clean(FluxKind::GitRepository, &live)] };
+        let export = Export {
+            objects: vec![clean(FluxKind::GitRepository, &live)],
+        };
         assert_eq!(
             export.to_yaml(),
             "apiVersion: source.toolkit.fluxcd.io/v1\nkind: GitRepository\nmetadata:\n  name: app\n  namespace: flux-system\n  labels:\n    team: shop\nspec:\n  interval: 1m0s\n  ref:\n    branch: main\n  url: https://example.com/app\n"

@@ -5,7 +5,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use serde_json::value::RawValue;
 
-use super::request::{Request, collection, object as path_of};
+use super::request::{Request, collection, object as path_of, with_query};
 use super::{FluxManager, FluxRef, unreadable};
 use crate::{FluxKind, FluxResource};
 
@@ -150,15 +150,20 @@ impl FluxManager {
         let mut continue_token: Option<String> = None;
         let mut restarts = 0;
         loop {
-            let mut query = url::form_urlencoded::Serializer::new(String::new());
-            query.append_pair("limit", &self.options().page.to_string());
-            if let Some(labels) = &options.labels {
-                query.append_pair("labelSelector", labels);
-            }
-            if let Some(token) = &continue_token {
-                query.append_pair("continue", token);
-            }
-            let request = Request::get(kind, format!("{path}?{}", query.finish()));
+            let limit = self.options().page.to_string();
+            let mut query = vec![("limit", limit.as_str())];
+            query.extend(
+                options
+                    .labels
+                    .iter()
+                    .map(|labels| ("labelSelector", labels.as_str())),
+            );
+            query.extend(
+                continue_token
+                    .iter()
+                    .map(|token| ("continue", token.as_str())),
+            );
+            let request = Request::get(kind, with_query(&path, &query));
             let answer = match self.requests.again(&request).await {
                 // The continue token grew too old: begin again.
                 Err(error)
@@ -186,7 +191,11 @@ impl FluxManager {
                 }
             }
             list.resource_version = page.metadata.resource_version.unwrap_or_default();
-            match page.metadata.continue_token.filter(|token| !token.is_empty()) {
+            match page
+                .metadata
+                .continue_token
+                .filter(|token| !token.is_empty())
+            {
                 Some(token) => continue_token = Some(token),
                 None => return Ok(list),
             }
@@ -196,7 +205,9 @@ impl FluxManager {
 
 /// Whether the kind's definition is missing, and not the object.
 pub(crate) fn says_not_installed(error: &Error) -> bool {
-    error.message().starts_with("the cluster does not know the kind")
+    error
+        .message()
+        .starts_with("the cluster does not know the kind")
 }
 
 /// Names an object that cannot be read as its kind.
@@ -205,7 +216,11 @@ pub(super) fn describe(kind: FluxKind, item: &str, error: &serde_json::Error) ->
     describe_value(kind, &value, error)
 }
 
-pub(super) fn describe_value(kind: FluxKind, item: &Value, error: &serde_json::Error) -> Unreadable {
+pub(super) fn describe_value(
+    kind: FluxKind,
+    item: &Value,
+    error: &serde_json::Error,
+) -> Unreadable {
     let field = |name: &str| item["metadata"][name].as_str().unwrap_or_default();
     Unreadable {
         object: FluxRef::new(kind, field("namespace"), field("name")),
@@ -246,6 +261,9 @@ mod tests {
         let error = serde_json::from_str::<bool>(r#""hun\"ter2""#).unwrap_err();
         let told = without_values(&error.to_string());
         assert!(!told.contains("ter2"), "{told}");
-        assert!(told.starts_with("invalid type: string \"…\", expected a boolean"), "{told}");
+        assert!(
+            told.starts_with("invalid type: string \"…\", expected a boolean"),
+            "{told}"
+        );
     }
 }

@@ -171,6 +171,14 @@ pub(crate) fn object(object: &FluxRef) -> Result<String> {
     Ok(path)
 }
 
+/// A path with a query.
+pub(crate) fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
+    let query = url::form_urlencoded::Serializer::new(String::new())
+        .extend_pairs(pairs)
+        .finish();
+    format!("{path}?{query}")
+}
+
 /// Kubernetes takes no other name as part of a path either (apimachinery, `IsValidPathSegmentName`); here it would be another path.
 pub(crate) fn segment(part: &str) -> Result<&str> {
     let broken = part.is_empty()
@@ -205,10 +213,16 @@ mod tests {
 
     #[test]
     fn no_name_leads_to_another_path() {
-        for name in ["", ".", "..", "a/b", "../x", "a%2fb", "a?b", "a#b", "a b", "a\n"] {
+        for name in [
+            "", ".", "..", "a/b", "../x", "a%2fb", "a?b", "a#b", "a b", "a\n",
+        ] {
             for (namespace, name) in [("flux-system", name), (name, "app")] {
                 let found = object(&FluxRef::new(FluxKind::Kustomization, namespace, name));
-                assert_eq!(found.unwrap_err().kind(), ErrorKind::InvalidInput, "{name:?}");
+                assert_eq!(
+                    found.unwrap_err().kind(),
+                    ErrorKind::InvalidInput,
+                    "{name:?}"
+                );
             }
         }
     }

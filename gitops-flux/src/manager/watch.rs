@@ -3,14 +3,14 @@
 use std::time::Duration;
 
 use backon::ExponentialBuilder;
-use futures::stream::BoxStream;
 use futures::StreamExt as _;
+use futures::stream::BoxStream;
 use gitops_core::{Error, Result};
 use gitops_kube::cluster::from_kube;
 use kube::Api;
 use kube::api::DynamicObject;
-use kube::runtime::watcher::{self, ExponentialBackoff};
-use kube::runtime::{WatchStreamExt as _, watch_object};
+use kube::runtime::WatchStreamExt as _;
+use kube::runtime::watcher::{self, ExponentialBackoff, watch_object};
 use serde_json::Value;
 
 use super::read::describe_value;
@@ -77,10 +77,7 @@ impl FluxManager {
     }
 
     /// One object, each time that it changes; `None` when it is not there. It ends only when it is dropped.
-    pub(crate) fn watch_one(
-        &self,
-        object: &FluxRef,
-    ) -> BoxStream<'static, Result<Option<Value>>> {
+    pub(crate) fn watch_one(&self, object: &FluxRef) -> BoxStream<'static, Result<Option<Value>>> {
         let kind = object.kind;
         watch_object(self.api(kind, Some(&object.namespace)), &object.name)
             .backoff(backoff())

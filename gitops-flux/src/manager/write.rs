@@ -4,11 +4,11 @@ use gitops_core::{Error, ErrorKind, Result, ResultExt as _};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
 
-use super::request::{Answer, Request, object as path_of};
+use super::request::{Answer, Request, object as path_of, with_query};
 use super::{FluxManager, FluxRef, unreadable};
+use crate::FluxResource;
 use crate::reconcile::{Reconciled, WaitOptions};
 use crate::types::{GitRepository, Kustomization};
-use crate::FluxResource;
 
 /// How often a write is tried again that lost a race.
 const RACES: usize = 10;
@@ -89,8 +89,8 @@ impl FluxManager {
         let apply = async {
             let body = body(object, &named)?;
             let (change, answer) = self.apply_value(&named, body, options).await?;
-            let object =
-                serde_json::from_slice(answer.bytes()).map_err(|error| unreadable(&named, error))?;
+            let object = serde_json::from_slice(answer.bytes())
+                .map_err(|error| unreadable(&named, error))?;
             Ok(Applied { change, object })
         };
         apply.await.context(|| format!("apply {named}"))
@@ -104,18 +104,17 @@ impl FluxManager {
         mut body: Map<String, Value>,
         options: &ApplyOptions,
     ) -> Result<(Change, Answer)> {
-        let mut path = path_of(object)?;
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("fieldManager", &self.options().field_manager);
-        query.append_pair("fieldValidation", "Strict");
+        let mut query = vec![
+            ("fieldManager", self.options().field_manager.as_str()),
+            ("fieldValidation", "Strict"),
+        ];
         if options.force {
-            query.append_pair("force", "true");
+            query.push(("force", "true"));
         }
         if options.dry_run {
-            query.append_pair("dryRun", "All");
+            query.push(("dryRun", "All"));
         }
-        path.push('?');
-        path.push_str(&query.finish());
+        let path = with_query(&path_of(object)?, &query);
         for _ in 0..RACES {
             let before = match &options.version {
                 Some(version) => Some(version.clone()),
@@ -212,11 +211,10 @@ impl FluxManager {
 
     /// A merge patch, tried again where somebody else was faster.
     pub(crate) async fn merge(&self, object: &FluxRef, patch: &Value) -> Result<Value> {
-        let mut query = url::form_urlencoded::Serializer::new(String::new());
-        query.append_pair("fieldManager", &self.options().field_manager);
+        let query = [("fieldManager", self.options().field_manager.as_str())];
         let request = Request {
             method: Method::PATCH,
-            path: format!("{}?{}", path_of(object)?, query.finish()),
+            path: with_query(&path_of(object)?, &query),
             content_type: Some("application/merge-patch+json"),
             body: serde_json::to_vec(patch).map_err(|error| {
                 Error::internal("the patch cannot be written").with_source(error)
@@ -250,7 +248,10 @@ fn body<K: FluxResource>(object: &K, named: &FluxRef) -> Result<Map<String, Valu
         _ => Map::new(),
     };
     metadata.retain(|field, _| {
-        matches!(field.as_str(), "labels" | "annotations" | "ownerReferences" | "finalizers")
+        matches!(
+            field.as_str(),
+            "labels" | "annotations" | "ownerReferences" | "finalizers"
+        )
     });
     metadata.insert("name".into(), json!(named.name));
     metadata.insert("namespace".into(), json!(named.namespace));

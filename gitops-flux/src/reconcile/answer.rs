@@ -47,7 +47,10 @@ pub(super) async fn look(manager: &FluxManager, object: &FluxRef, value: &Value)
     let is_alive = newest.is_some_and(|(at, lease)| is_fresh(at, lease, Timestamp::now()));
     let mut says = match &newest {
         Some((_, lease)) if is_alive => {
-            format!("{controller} runs (Lease {:?} is fresh), but has not taken it up", lease.name())
+            format!(
+                "{controller} runs (Lease {:?} is fresh), but has not taken it up",
+                lease.name()
+            )
         }
         Some((at, lease)) => format!(
             "no controller has taken it up: is {controller} running? Its Lease {:?} was renewed last at {at}",
@@ -55,10 +58,7 @@ pub(super) async fn look(manager: &FluxManager, object: &FluxRef, value: &Value)
         ),
         None => format!("no controller has taken it up: is {controller} running?"),
     };
-    says.push_str(&format!(
-        " Does it watch namespace {}?",
-        object.namespace
-    ));
+    says.push_str(&format!(" Does it watch namespace {}?", object.namespace));
     if let Some(key) = value["metadata"]["labels"][SHARD].as_str() {
         says.push_str(&format!(
             " The object belongs to shard {key:?} (label {SHARD}): does that shard's controller run?"
@@ -96,9 +96,11 @@ mod tests {
             .unwrap()
         };
         let now: Timestamp = "2025-01-02T03:05:00Z".parse().unwrap();
-        let fresh = lease(json!({"leaseDurationSeconds": 35, "renewTime": "2025-01-02T03:04:00.000000Z"}));
+        let fresh =
+            lease(json!({"leaseDurationSeconds": 35, "renewTime": "2025-01-02T03:04:00.000000Z"}));
         assert!(is_fresh(renewed(&fresh).unwrap(), &fresh, now));
-        let stale = lease(json!({"leaseDurationSeconds": 15, "renewTime": "2025-01-02T03:04:00.000000Z"}));
+        let stale =
+            lease(json!({"leaseDurationSeconds": 15, "renewTime": "2025-01-02T03:04:00.000000Z"}));
         assert!(!is_fresh(renewed(&stale).unwrap(), &stale, now));
         assert!(renewed(&lease(json!({"renewTime": "soon"}))).is_none());
         assert!(renewed(&lease(json!({"leaseDurationSeconds": 15}))).is_none());

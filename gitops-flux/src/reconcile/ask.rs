@@ -37,10 +37,10 @@ impl FluxManager {
                 "{object}: only a HelmRelease can be forced or reset by a request"
             )));
         }
-        let timeout = options.wait.as_ref().map_or_else(
-            || WaitOptions::default().timeout,
-            |options| options.timeout,
-        );
+        let timeout = options
+            .wait
+            .as_ref()
+            .map_or_else(|| WaitOptions::default().timeout, |options| options.timeout);
         self.ask(object, options.clone(), Instant::now() + timeout)
             .await
     }
@@ -93,7 +93,10 @@ impl FluxManager {
                 });
             }
             let sources = match options.with_source {
-                true => self.ask_sources(&object, &value, &options, deadline).await?,
+                true => {
+                    self.ask_sources(&object, &value, &options, deadline)
+                        .await?
+                }
                 false => Vec::new(),
             };
             let token = token::fresh(state.requested.as_deref());

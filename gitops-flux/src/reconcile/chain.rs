@@ -3,8 +3,8 @@
 use serde_json::Value;
 
 use super::state::text;
-use crate::manager::FluxRef;
 use crate::FluxKind;
+use crate::manager::FluxRef;
 
 /// The source that an object names, whether it is there or not: of a Kustomization, the source; of a HelmRelease, the HelmChart that helm-controller makes of `spec.chart` or the object
 /// of `spec.chartRef`; of a HelmChart, its repository. `None` for everything else, and for a reference to a kind that is no source of Flux.
@@ -20,7 +20,10 @@ pub fn source_of(object: &Value) -> Option<FluxRef> {
             source
         }),
         "HelmRelease" => {
-            if object.pointer("/spec/chartRef").is_some_and(Value::is_object) {
+            if object
+                .pointer("/spec/chartRef")
+                .is_some_and(Value::is_object)
+            {
                 return reference(object, "/spec/chartRef", &own);
             }
             let repository = repository_of(object)?;
@@ -81,27 +84,77 @@ mod tests {
     fn sources_are_found_as_the_controllers_find_them() {
         let object = |kind: &str, spec: Value| json!({"kind": kind, "metadata": {"namespace": "apps", "name": "shop"}, "spec": spec});
         let rows = [
-            (object("Kustomization", json!({"sourceRef": {"kind": "GitRepository", "name": "a"}})), "GitRepository apps/a"),
-            (object("Kustomization", json!({"sourceRef": {"kind": "Bucket", "name": "a", "namespace": "b"}})), "Bucket b/a"),
-            (object("Kustomization", json!({"sourceRef": {"kind": "ExternalArtifact", "name": "a"}})), "ExternalArtifact apps/a"),
-            (object("Kustomization", json!({"sourceRef": {"kind": "Secret", "name": "a"}})), ""),
+            (
+                object(
+                    "Kustomization",
+                    json!({"sourceRef": {"kind": "GitRepository", "name": "a"}}),
+                ),
+                "GitRepository apps/a",
+            ),
+            (
+                object(
+                    "Kustomization",
+                    json!({"sourceRef": {"kind": "Bucket", "name": "a", "namespace": "b"}}),
+                ),
+                "Bucket b/a",
+            ),
+            (
+                object(
+                    "Kustomization",
+                    json!({"sourceRef": {"kind": "ExternalArtifact", "name": "a"}}),
+                ),
+                "ExternalArtifact apps/a",
+            ),
+            (
+                object(
+                    "Kustomization",
+                    json!({"sourceRef": {"kind": "Secret", "name": "a"}}),
+                ),
+                "",
+            ),
             (object("Kustomization", json!({"sourceRef": "a"})), ""),
             (
-                object("HelmRelease", json!({"chart": {"spec": {"chart": "x", "sourceRef": {"kind": "HelmRepository", "name": "a"}}}})),
+                object(
+                    "HelmRelease",
+                    json!({"chart": {"spec": {"chart": "x", "sourceRef": {"kind": "HelmRepository", "name": "a"}}}}),
+                ),
                 "HelmChart apps/apps-shop",
             ),
             (
-                object("HelmRelease", json!({"chart": {"spec": {"sourceRef": {"kind": "HelmRepository", "name": "a", "namespace": "b"}}}})),
+                object(
+                    "HelmRelease",
+                    json!({"chart": {"spec": {"sourceRef": {"kind": "HelmRepository", "name": "a", "namespace": "b"}}}}),
+                ),
                 "HelmChart b/apps-shop",
             ),
-            (object("HelmRelease", json!({"chartRef": {"kind": "OCIRepository", "name": "a"}})), "OCIRepository apps/a"),
-            (object("HelmRelease", json!({"chartRef": {"kind": "HelmChart", "name": "a", "namespace": "b"}})), "HelmChart b/a"),
+            (
+                object(
+                    "HelmRelease",
+                    json!({"chartRef": {"kind": "OCIRepository", "name": "a"}}),
+                ),
+                "OCIRepository apps/a",
+            ),
+            (
+                object(
+                    "HelmRelease",
+                    json!({"chartRef": {"kind": "HelmChart", "name": "a", "namespace": "b"}}),
+                ),
+                "HelmChart b/a",
+            ),
             (object("HelmRelease", json!({})), ""),
-            (object("HelmChart", json!({"sourceRef": {"kind": "GitRepository", "name": "a"}})), "GitRepository apps/a"),
+            (
+                object(
+                    "HelmChart",
+                    json!({"sourceRef": {"kind": "GitRepository", "name": "a"}}),
+                ),
+                "GitRepository apps/a",
+            ),
             (object("GitRepository", json!({})), ""),
         ];
         for (object, wanted) in rows {
-            let found = source_of(&object).map(|source| source.to_string()).unwrap_or_default();
+            let found = source_of(&object)
+                .map(|source| source.to_string())
+                .unwrap_or_default();
             assert_eq!(found, wanted, "{object}");
         }
     }
@@ -112,6 +165,9 @@ mod tests {
         let found = dependencies_of(FluxKind::Kustomization, &object);
         let found: Vec<String> = found.iter().map(FluxRef::to_string).collect();
         assert_eq!(found, ["Kustomization apps/a", "Kustomization c/b"]);
-        assert!(dependencies_of(FluxKind::Kustomization, &json!({"spec": {"dependsOn": {}}})).is_empty());
+        assert!(
+            dependencies_of(FluxKind::Kustomization, &json!({"spec": {"dependsOn": {}}}))
+                .is_empty()
+        );
     }
 }

@@ -14,11 +14,9 @@ mod verdict;
 mod wait;
 
 pub use self::chain::source_of;
-pub(crate) use self::chain::{dependencies_of, repository_of};
+use self::chain::{dependencies_of, repository_of};
 pub use self::explain::Explanation;
 pub use self::options::{Progress, ReconcileOptions, Reconciled, Update, WaitOptions};
-pub(crate) use self::options::said;
 pub use self::state::{State, StateCondition, Truth};
-pub(crate) use self::state::{line, text};
 pub use self::token::{FORCE_AT, REQUESTED_AT, RESET_AT};
 pub use self::verdict::{Cause, Expectation, Failure, Verdict, Waiting, verdict};

@@ -142,9 +142,11 @@ impl WaitOptions {
     }
 }
 
+type Told = dyn Fn(&Update) + Send + Sync;
+
 /// Takes updates as they happen. It must not block.
 #[derive(Clone, Default)]
-pub struct Progress(Option<Arc<dyn Fn(&Update) + Send + Sync>>);
+pub struct Progress(Option<Arc<Told>>);
 
 impl Progress {
     /// Tells `told`.

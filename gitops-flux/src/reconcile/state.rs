@@ -184,7 +184,9 @@ pub(crate) fn line(text: &str) -> String {
         match c {
             '\n' | '\t' => line.push(' '),
             '\r' => {}
-            c if c.is_control() || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') => {
+            c if c.is_control()
+                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
                 line.extend(c.escape_unicode());
             }
             c => line.push(c),
@@ -215,12 +217,20 @@ mod tests {
             }
         );
         assert_eq!(State::of(&json!(null)), State::default());
-        assert_eq!(State::of(&json!({"status": {"conditions": [1, null, {}]}})).conditions.len(), 3);
+        assert_eq!(
+            State::of(&json!({"status": {"conditions": [1, null, {}]}}))
+                .conditions
+                .len(),
+            3
+        );
     }
 
     #[test]
     fn messages_stay_on_one_line() {
-        assert_eq!(line(" a\nb\r\n\u{1b}[31mred\u{202e}x "), "a b \\u{1b}[31mred\\u{202e}x");
+        assert_eq!(
+            line(" a\nb\r\n\u{1b}[31mred\u{202e}x "),
+            "a b \\u{1b}[31mred\\u{202e}x"
+        );
         assert!(line(&"x".repeat(10_000)).len() < 2_010);
     }
 
@@ -232,11 +242,17 @@ mod tests {
         };
         let some = |text: &str| Some(text.to_owned());
         assert_eq!(
-            read("GitRepository", json!({"artifact": {"revision": "main@sha1:a"}})),
+            read(
+                "GitRepository",
+                json!({"artifact": {"revision": "main@sha1:a"}})
+            ),
             (some("main@sha1:a"), None)
         );
         assert_eq!(
-            read("Kustomization", json!({"lastAppliedRevision": "a", "lastAttemptedRevision": "b"})),
+            read(
+                "Kustomization",
+                json!({"lastAppliedRevision": "a", "lastAttemptedRevision": "b"})
+            ),
             (some("a"), some("b"))
         );
         assert_eq!(
@@ -247,7 +263,10 @@ mod tests {
             (some("1.2.3"), some("1.2.4"))
         );
         assert_eq!(
-            read("HelmChart", json!({"artifact": {"revision": "1.2.3"}, "observedSourceArtifactRevision": "sha256:x"})),
+            read(
+                "HelmChart",
+                json!({"artifact": {"revision": "1.2.3"}, "observedSourceArtifactRevision": "sha256:x"})
+            ),
             (some("1.2.3"), some("sha256:x"))
         );
     }

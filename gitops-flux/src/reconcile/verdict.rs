@@ -260,7 +260,10 @@ fn is_ready(state: &State, ready: &StateCondition, expected: &Expectation) -> Ve
 
 /// Whether `found` names `expected`. A HelmRelease notes only the digest of an OCIRepository's revision `1.2.3@sha256:…`.
 fn is_revision(found: &str, expected: &str) -> bool {
-    found == expected || expected.split_once('@').is_some_and(|(_, digest)| digest == found)
+    found == expected
+        || expected
+            .split_once('@')
+            .is_some_and(|(_, digest)| digest == found)
 }
 
 fn pending(waiting: Waiting, says: &StateCondition) -> Verdict {

@@ -297,10 +297,16 @@ impl<'a> Waiter<'a> {
     }
 
     async fn out_of_time(&self, expected: &Expectation) -> Error {
-        let mut message = format!("{} is not done after {:?}", self.object, self.began.elapsed());
+        let mut message = format!(
+            "{} is not done after {:?}",
+            self.object,
+            self.began.elapsed()
+        );
         match verdict(&State::of(&self.value), expected) {
             Verdict::Pending {
-                reason, message: says, ..
+                reason,
+                message: says,
+                ..
             } => message.push_str(&format!(": {}", said(&reason, &says))),
             Verdict::Doubtful(failure) | Verdict::Failed(failure) => {
                 message.push_str(&format!(": {}", said(&failure.reason, &failure.message)));
@@ -356,7 +362,8 @@ impl<'a> Waiter<'a> {
             let source = source_of(&object)?;
             let Some(value) = self.manager.find_value(&source).await.ok()? else {
                 // A chart is made in the first run of its release.
-                let is_made = source.kind == FluxKind::HelmChart && object["spec"]["chart"].is_object();
+                let is_made =
+                    source.kind == FluxKind::HelmChart && object["spec"]["chart"].is_object();
                 return (!is_made).then(|| format!("{source} does not exist"));
             };
             match verdict(&State::of(&value), &Expectation::default()) {

@@ -16,7 +16,9 @@ use futures::stream::BoxStream;
 use gitops_core::Result;
 use gitops_core::manifest::{GroupKind, GroupVersionKind, Object};
 
-pub use self::kube::{ClusterOptions, KubeCluster, from_kube, install_crypto_provider};
+pub use self::kube::{
+    ClusterOptions, KubeCluster, from_answer, from_kube, install_crypto_provider,
+};
 pub use self::memory::{Fault, FaultAnswer, InMemoryCluster, InMemoryOptions, Requests, Verb};
 
 /// Whether objects of a kind live in namespaces.

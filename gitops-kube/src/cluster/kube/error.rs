@@ -40,8 +40,9 @@ const SENDERS_FAULT: [&str; 5] = [
     "resourceVersion should not be set on objects to be created",
 ];
 
-/// Maps an answer that is no success: a `Status`, or whatever a proxy or an overloaded server sends instead.
-pub(super) fn from_answer(code: http::StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Error {
+/// An answer that is no success as the SDK's error, for code that sends its own requests through [`kube::Client::send`]: a `Status`, or whatever a proxy or an overloaded server sends
+/// instead. `Retry-After` is kept. About a Secret the message may quote the Secret.
+pub fn from_answer(code: http::StatusCode, headers: &http::HeaderMap, body: &[u8]) -> Error {
     let status = serde_json::from_slice::<Status>(body).unwrap_or_else(|_| {
         // A page of HTML helps nobody.
         let text = String::from_utf8_lossy(body);

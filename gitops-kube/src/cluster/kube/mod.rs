@@ -18,7 +18,7 @@ use kube::{Api, Client, Config};
 use serde_json::Value;
 
 use self::discovery::Discovery;
-pub use self::error::from_kube;
+pub use self::error::{from_answer, from_kube};
 use super::{
     ApiKind, Cluster, DeleteParams, ListParams, ObjectKey, ObjectList, Patch, WatchEvent,
     WriteParams,
