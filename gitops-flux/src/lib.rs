@@ -21,10 +21,14 @@
 
 pub mod artifact;
 pub mod build;
+pub mod graph;
 pub mod kind;
-pub mod manager;
-pub mod reconcile;
+pub mod receiver;
+pub mod secret;
+pub mod stats;
+pub mod trace;
+pub mod tree;
 pub mod types;
+mod view;
 
 pub use self::kind::{FluxKind, FluxResource};
-pub use self::manager::{FluxManager, FluxOptions, FluxRef};

@@ -1,0 +1,292 @@
+//! Hooks of notification-controller's Receivers: where they are, and how they are called.
+//!
+//! flux 2.7 has no command that calls a hook (`flux reconcile receiver` only has the Receiver's own status made anew, which the manager's reconcile does); a program that
+//! wants sources reconciled at once, without rights in the cluster, posts to the hook. The path is that of notification-controller's API 1.7
+//! (`Receiver.GetWebhookPath`), the signatures those of its receiver types.
+
+use std::fmt;
+use std::time::Duration;
+
+use gitops_core::manifest::ObjectId;
+use gitops_core::secret::SecretString;
+use gitops_core::{Error, ErrorKind, Result};
+use gitops_kube::cluster::{Cluster, ObjectKey};
+use hmac::{Hmac, KeyInit as _, Mac as _};
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
+use sha2::{Digest as _, Sha256, Sha512};
+
+use crate::view;
+
+/// How much of an answer is read.
+const ANSWER: usize = 4096;
+
+/// The path of a Receiver's hook: `/hook/` and the SHA-256 of token, name and namespace, as `status.webhookPath` says it.
+pub fn hook_path(token: &SecretString, name: &str, namespace: &str) -> String {
+    let digest = Sha256::new()
+        .chain_update(token.expose())
+        .chain_update(name)
+        .chain_update(namespace)
+        .finalize();
+    format!("/hook/{}", hex::encode(digest))
+}
+
+/// The path that notification-controller gave a Receiver (`status.webhookPath`).
+///
+/// # Errors
+/// `NotFound` when there is no such Receiver; `Unavailable` when the controller has not given it a path yet.
+pub async fn hook_of(cluster: &dyn Cluster, namespace: &str, name: &str) -> Result<String> {
+    let id = ObjectId::new(view::NOTIFICATION, "Receiver", namespace, name);
+    let kind = view::kind("Receiver").ok_or_else(|| Error::internal("no kind"))?;
+    let key = ObjectKey {
+        kind: &kind,
+        namespace,
+        name,
+    };
+    let receiver = cluster
+        .get(key)
+        .await
+        .map_err(|error| error.context(format!("get {id}")))?
+        .ok_or_else(|| Error::not_found(format!("{id} does not exist")))?;
+    view::text(&receiver, &["status", "webhookPath"])
+        .map(str::to_owned)
+        .ok_or_else(|| Error::unavailable(format!("{id} has no path yet")))
+}
+
+/// How a call proves that it knows the Receiver's token.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Proof {
+    /// Type `generic`: the path itself, which nobody knows without the token.
+    #[default]
+    Path,
+    /// Type `generic-hmac`: `X-Signature: sha256=…`.
+    HmacSha256,
+    /// Type `generic-hmac` with SHA-512: `X-Signature: sha512=…`.
+    HmacSha512,
+    /// Type `github`: `X-Hub-Signature-256: sha256=…`.
+    GitHub,
+    /// Type `gitlab`: the token itself in `X-Gitlab-Token`.
+    GitLab,
+}
+
+impl Proof {
+    fn header(self, token: &SecretString, body: &[u8]) -> Option<(&'static str, String)> {
+        // HMAC takes keys of any length: neither can fail.
+        let sha256 = || {
+            let mac = Hmac::<Sha256>::new_from_slice(token.expose().as_bytes()).ok()?;
+            let code = mac.chain_update(body).finalize().into_bytes();
+            Some(format!("sha256={}", hex::encode(code)))
+        };
+        let sha512 = || {
+            let mac = Hmac::<Sha512>::new_from_slice(token.expose().as_bytes()).ok()?;
+            let code = mac.chain_update(body).finalize().into_bytes();
+            Some(format!("sha512={}", hex::encode(code)))
+        };
+        match self {
+            Self::Path => None,
+            Self::HmacSha256 => Some(("x-signature", sha256()?)),
+            Self::HmacSha512 => Some(("x-signature", sha512()?)),
+            Self::GitHub => Some(("x-hub-signature-256", sha256()?)),
+            Self::GitLab => Some(("x-gitlab-token", token.expose().to_owned())),
+        }
+    }
+}
+
+/// A call of a hook.
+#[derive(Clone)]
+pub struct Hook {
+    /// Where notification-controller's receiver is reached: `https://flux.example.com`, without the hook's path.
+    pub base: url::Url,
+    /// The Receiver's name.
+    pub name: String,
+    /// Its namespace.
+    pub namespace: String,
+    /// The token in its Secret.
+    pub token: SecretString,
+    /// How the call proves that it knows the token.
+    pub proof: Proof,
+    /// The event, for types that tell events apart: `push` (GitHub, sent as `X-GitHub-Event`), `Push Hook` (GitLab, as `X-Gitlab-Event`).
+    pub event: Option<String>,
+    /// The body, which Flux hands on to nobody; JSON.
+    pub body: Vec<u8>,
+    /// How long the call may take.
+    pub timeout: Duration,
+}
+
+impl fmt::Debug for Hook {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Hook")
+            .field("host", &self.base.host_str())
+            .field("name", &self.name)
+            .field("namespace", &self.namespace)
+            .field("proof", &self.proof)
+            .field("event", &self.event)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Hook {
+    /// A call of a Receiver of type `generic`, of at most 30 seconds.
+    ///
+    /// # Errors
+    /// `InvalidInput` for a base that is no URL over HTTP.
+    pub fn new(
+        base: &str,
+        namespace: impl Into<String>,
+        name: impl Into<String>,
+        token: impl Into<SecretString>,
+    ) -> Result<Self> {
+        let base = url::Url::parse(base)
+            .ok()
+            .filter(|url| matches!(url.scheme(), "http" | "https") && url.has_host())
+            // The text may hold a password, so it is not quoted.
+            .ok_or_else(|| Error::invalid("the receiver's address is no URL over HTTP"))?;
+        Ok(Self {
+            base,
+            name: name.into(),
+            namespace: namespace.into(),
+            token: token.into(),
+            proof: Proof::default(),
+            event: None,
+            body: b"{}".to_vec(),
+            timeout: Duration::from_secs(30),
+        })
+    }
+
+    /// With another proof.
+    #[must_use]
+    pub fn proof(mut self, proof: Proof) -> Self {
+        self.proof = proof;
+        self
+    }
+
+    /// With an event.
+    #[must_use]
+    pub fn event(mut self, event: impl Into<String>) -> Self {
+        self.event = Some(event.into());
+        self
+    }
+
+    /// With a body.
+    #[must_use]
+    pub fn body(mut self, body: impl Into<Vec<u8>>) -> Self {
+        self.body = body.into();
+        self
+    }
+
+    /// Calls the hook: notification-controller asks for a reconcile of all that the Receiver names. An answer says that it was asked, not that anything is reconciled.
+    ///
+    /// `client` decides on proxies, certificates and addresses; redirects should be off in it: they would carry the token's hash elsewhere. Nothing is tried again. Dropping the future
+    /// leaves open whether the hook was called.
+    ///
+    /// # Errors
+    /// `InvalidInput` for an empty token; `NotFound` for a hook that does not exist, which a wrong token is too; `PermissionDenied` or `Unauthenticated` as the server
+    /// says; `InvalidInput` for a signature or event that the Receiver refuses; `RateLimited`, `Unavailable`, `Timeout`. No message holds the hook's address.
+    pub async fn trigger(&self, client: &reqwest::Client) -> Result<()> {
+        let receiver = format!("receiver {}/{}", self.namespace, self.name);
+        if self.token.is_empty() {
+            return Err(Error::invalid("the token is empty").context(receiver));
+        }
+        let path = hook_path(&self.token, &self.name, &self.namespace);
+        let mut url = self.base.clone();
+        url.set_path(&format!("{}{path}", self.base.path().trim_end_matches('/')));
+        let answer = client
+            .post(url)
+            .headers(self.headers()?)
+            .timeout(self.timeout)
+            .body(self.body.clone())
+            .send()
+            .await
+            .map_err(|error| from_reqwest(error).context(receiver.clone()))?;
+        let status = answer.status();
+        if status.is_success() {
+            return Ok(());
+        }
+        let kind = match status.as_u16() {
+            401 => ErrorKind::Unauthenticated,
+            403 => ErrorKind::PermissionDenied,
+            404 | 410 => ErrorKind::NotFound,
+            408 | 504 => ErrorKind::Timeout,
+            429 => ErrorKind::RateLimited,
+            400..=499 => ErrorKind::InvalidInput,
+            500..=599 => ErrorKind::Unavailable,
+            _ => ErrorKind::Failed,
+        };
+        let said = said(answer).await;
+        // A server may quote the path, which is a secret as well.
+        let said = said.replace(&path, "/hook/***").replace(self.token.expose(), "***");
+        Err(Error::new(kind, format!("{status}: {said}")).context(receiver))
+    }
+
+    fn headers(&self) -> Result<HeaderMap> {
+        let mut headers = HeaderMap::new();
+        headers.insert(
+            reqwest::header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        if let Some((name, value)) = self.proof.header(&self.token, &self.body) {
+            let mut value = HeaderValue::from_str(&value)
+                .map_err(|_| Error::invalid("the token cannot be sent in a header"))?;
+            value.set_sensitive(true);
+            headers.insert(HeaderName::from_static(name), value);
+        }
+        let event = match self.proof {
+            Proof::GitLab => "x-gitlab-event",
+            _ => "x-github-event",
+        };
+        if let Some(text) = &self.event {
+            let value = HeaderValue::from_str(text)
+                .map_err(|_| Error::invalid("the event cannot be sent in a header"))?;
+            headers.insert(HeaderName::from_static(event), value);
+        }
+        Ok(headers)
+    }
+}
+
+/// The first line of an answer.
+async fn said(mut answer: reqwest::Response) -> String {
+    let mut bytes = Vec::new();
+    while let Ok(Some(chunk)) = answer.chunk().await {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() >= ANSWER {
+            break;
+        }
+    }
+    let text = String::from_utf8_lossy(&bytes);
+    let line = text.lines().next().unwrap_or_default();
+    line.chars().filter(|c| !c.is_control()).take(200).collect()
+}
+
+/// reqwest's error without its URL, which is the hook's secret.
+fn from_reqwest(error: reqwest::Error) -> Error {
+    let error = error.without_url();
+    if error.is_timeout() {
+        Error::timeout("no answer in time").with_source(error)
+    } else if error.is_builder() {
+        Error::invalid("the request cannot be built").with_source(error)
+    } else {
+        Error::unavailable("the receiver cannot be reached").with_source(error)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_path_is_notification_controllers() {
+        // sha256("token" + "main" + "flux-system"), by `printf tokenmainflux-system | sha256sum`.
+        assert_eq!(
+            hook_path(&"token".into(), "main", "flux-system"),
+            "/hook/0ce800ccae7cc43567e8cd8a38c2132779ade2969962b4a37a2d9a457be7cd6e"
+        );
+    }
+
+    #[test]
+    fn debug_tells_no_token() {
+        let hook = Hook::new("https://u:canary@h", "n", "r", "canary").unwrap();
+        assert!(!format!("{hook:?}").contains("canary"));
+        let error = Hook::new("canary@x", "n", "r", "t").unwrap_err();
+        assert!(!error.to_string().contains("canary"));
+    }
+}
