@@ -22,7 +22,11 @@
 pub mod artifact;
 pub mod build;
 pub mod graph;
+pub mod check;
+pub mod events;
+pub mod graph;
 pub mod kind;
+pub mod logs;
 pub mod receiver;
 pub mod secret;
 pub mod stats;

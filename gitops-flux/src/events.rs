@@ -1,0 +1,325 @@
+//! What Flux's controllers reported about their objects: `flux events`.
+//!
+//! The rules are those of flux 2.7: Kubernetes Events about an object of Flux's kinds and, with it, about what it refers to (a Kustomization's source, a HelmRelease's source and chart,
+//! an Alert's provider, an ImagePolicy's repository), in the order of time. Kubernetes keeps Events for an hour unless the API server is told otherwise.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use futures::StreamExt as _;
+use futures::stream::BoxStream;
+use gitops_core::manifest::{GroupVersionKind, Object, ObjectId};
+use gitops_core::{Error, Result, ResultExt as _};
+use gitops_kube::cluster::{ApiKind, Cluster, ListParams, ObjectKey, Scope, WatchEvent};
+use jiff::Timestamp;
+
+use crate::trace::source_of;
+use crate::view;
+
+/// Which events.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventsOptions {
+    /// Only this namespace, and those of what is referred to; `None`: all.
+    pub namespace: Option<String>,
+    /// Only about objects of this kind (`Kustomization`).
+    pub kind: Option<String>,
+    /// Only about the object of this name; `kind` and `namespace` are needed with it.
+    pub name: Option<String>,
+    /// With a name: also what the object refers to.
+    pub references: bool,
+    /// Only events of this type.
+    pub severity: Option<Severity>,
+    /// At most so many, the latest (1,000).
+    pub limit: usize,
+}
+
+impl Default for EventsOptions {
+    fn default() -> Self {
+        Self {
+            namespace: None,
+            kind: None,
+            name: None,
+            references: true,
+            severity: None,
+            limit: 1000,
+        }
+    }
+}
+
+impl EventsOptions {
+    /// Events about one object and what it refers to.
+    pub fn about(kind: impl Into<String>, namespace: impl Into<String>, name: impl Into<String>) -> Self {
+        Self {
+            namespace: Some(namespace.into()),
+            kind: Some(kind.into()),
+            name: Some(name.into()),
+            ..Self::default()
+        }
+    }
+
+    /// Events of a namespace.
+    pub fn in_namespace(namespace: impl Into<String>) -> Self {
+        Self {
+            namespace: Some(namespace.into()),
+            ..Self::default()
+        }
+    }
+}
+
+/// The type of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Severity {
+    /// `Normal`.
+    Normal,
+    /// `Warning`.
+    Warning,
+}
+
+impl fmt::Display for Severity {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Normal => "Normal",
+            Self::Warning => "Warning",
+        })
+    }
+}
+
+/// An event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FluxEvent {
+    /// When it was last seen.
+    pub at: Option<Timestamp>,
+    /// Its type.
+    pub severity: Severity,
+    /// Its reason (`ReconciliationSucceeded`, `ArtifactFailed`, `DependencyNotReady` …).
+    pub reason: String,
+    /// The object it is about.
+    pub object: ObjectId,
+    /// What happened.
+    pub message: String,
+    /// How often it was seen.
+    pub count: u64,
+    /// The controller that reported it.
+    pub controller: String,
+    /// The revision that it is about, where the controller says it (annotation `<group>/revision`).
+    pub revision: Option<String>,
+}
+
+impl fmt::Display for FluxEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(at) = self.at {
+            write!(f, "{at} ")?;
+        }
+        let object = view::flux_name(&self.object);
+        write!(f, "{} {} {object} {}", self.severity, self.reason, self.message)
+    }
+}
+
+fn read(event: &Object) -> Option<FluxEvent> {
+    let involved = |key: &str| {
+        view::text(event, &["involvedObject", key])
+            .unwrap_or_default()
+            .to_owned()
+    };
+    let kind = view::kind(&involved("kind"))?;
+    let time = |path: &[&str]| view::text(event, path).and_then(|text| text.parse().ok());
+    let api = involved("apiVersion");
+    let group = api.split_once('/').map_or("", |(group, _)| group);
+    if !group.is_empty() && group != kind.gvk.group {
+        return None;
+    }
+    Some(FluxEvent {
+        at: time(&["series", "lastObservedTime"])
+            .or_else(|| time(&["lastTimestamp"]))
+            .or_else(|| time(&["eventTime"])),
+        severity: match view::text(event, &["type"]) {
+            Some("Warning") => Severity::Warning,
+            _ => Severity::Normal,
+        },
+        reason: view::text(event, &["reason"]).unwrap_or_default().to_owned(),
+        object: ObjectId::new(
+            kind.gvk.group.clone(),
+            kind.gvk.kind.clone(),
+            involved("namespace"),
+            involved("name"),
+        ),
+        message: view::text(event, &["message"]).unwrap_or_default().to_owned(),
+        count: view::at(event, &["series", "count"])
+            .or_else(|| view::at(event, &["count"]))
+            .and_then(serde_json::Value::as_u64)
+            .unwrap_or(1),
+        controller: view::text(event, &["source", "component"])
+            .or_else(|| view::text(event, &["reportingComponent"]))
+            .unwrap_or_default()
+            .to_owned(),
+        revision: event
+            .annotation(&format!("{}/revision", kind.gvk.group))
+            .map(str::to_owned),
+    })
+}
+
+fn kind() -> ApiKind {
+    ApiKind {
+        gvk: GroupVersionKind::new("", "v1", "Event"),
+        plural: "events".to_owned(),
+        scope: Scope::Namespaced,
+        verbs: Vec::new(),
+    }
+}
+
+fn params(namespace: Option<&str>, kind: Option<&str>, name: Option<&str>) -> ListParams {
+    let fields: Vec<String> = [("kind", kind), ("name", name)]
+        .into_iter()
+        .filter_map(|(key, value)| Some(format!("involvedObject.{key}={}", value?)))
+        .collect();
+    ListParams {
+        namespace: namespace.map(str::to_owned),
+        fields: (!fields.is_empty()).then(|| fields.join(",")),
+        ..ListParams::default()
+    }
+}
+
+/// The lists that an answer is made of.
+async fn selections(cluster: &dyn Cluster, options: &EventsOptions) -> Result<Vec<ListParams>> {
+    let kind = match &options.kind {
+        Some(name) => Some(flux_kind(name)?),
+        None => None,
+    };
+    let mut all = vec![params(
+        options.namespace.as_deref(),
+        kind.as_ref().map(|kind| kind.gvk.kind.as_str()),
+        options.name.as_deref(),
+    )];
+    let Some(name) = &options.name else {
+        return Ok(all);
+    };
+    let (Some(kind), Some(namespace)) = (kind, &options.namespace) else {
+        return Err(Error::invalid(
+            "events about an object need its kind and its namespace",
+        ));
+    };
+    if options.references {
+        let id = ObjectId::new(
+            kind.gvk.group.clone(),
+            kind.gvk.kind.clone(),
+            namespace,
+            name,
+        );
+        let key = ObjectKey {
+            kind: &kind,
+            namespace,
+            name,
+        };
+        // The object may be gone, and its events are still there.
+        let object = cluster.get(key).await.context(|| format!("get {id}"))?;
+        let references = object.map(|object| references(&object));
+        for id in references.into_iter().flatten() {
+            all.push(params(Some(&id.namespace), Some(&id.kind), Some(&id.name)));
+        }
+    }
+    Ok(all)
+}
+
+fn flux_kind(name: &str) -> Result<ApiKind> {
+    view::KINDS
+        .iter()
+        .find(|(_, _, kind, plural)| {
+            kind.eq_ignore_ascii_case(name) || plural.eq_ignore_ascii_case(name)
+        })
+        .and_then(|(_, _, kind, _)| view::kind(kind))
+        .ok_or_else(|| Error::invalid(format!("{name:?} is none of Flux's kinds")))
+}
+
+/// What an object refers to, as far as `flux events` looks.
+fn references(object: &Object) -> BTreeSet<ObjectId> {
+    let own = |path: &[&str], group: &str, kind: &str| {
+        view::at(object, path)
+            .and_then(|value| view::reference(value, group, kind, object.namespace()))
+    };
+    let mut ids = BTreeSet::new();
+    match object.kind() {
+        "Kustomization" => ids.extend(source_of(object)),
+        "HelmRelease" => {
+            ids.extend(source_of(object));
+            if view::at(object, &["spec", "chart"]).is_some() {
+                let chart = format!("{}-{}", object.namespace(), object.name());
+                // helm-controller makes the chart in the source's namespace.
+                let namespace = view::text(object, &["status", "helmChart"])
+                    .and_then(|chart| chart.split_once('/'))
+                    .map(|(namespace, _)| namespace.to_owned())
+                    .or_else(|| source_of(object).map(|source| source.namespace));
+                ids.extend(
+                    namespace
+                        .map(|namespace| ObjectId::new(view::SOURCE, "HelmChart", namespace, chart)),
+                );
+            }
+        }
+        "HelmChart" => ids.extend(own(&["spec", "sourceRef"], view::SOURCE, "")),
+        "Alert" => ids.extend(own(&["spec", "providerRef"], view::NOTIFICATION, "Provider")),
+        "ImagePolicy" => ids.extend(own(
+            &["spec", "imageRepositoryRef"],
+            view::IMAGE,
+            "ImageRepository",
+        )),
+        _ => {}
+    }
+    ids
+}
+
+/// The events that there are, the oldest first.
+///
+/// # Errors
+/// `InvalidInput` for a kind that is none of Flux's, and a name without kind and namespace; what lists meet.
+pub async fn events(cluster: &dyn Cluster, options: &EventsOptions) -> Result<Vec<FluxEvent>> {
+    let mut events = Vec::new();
+    for params in selections(cluster, options).await? {
+        // Far more than are kept: the API server gives them in no order of time.
+        let objects = view::list(cluster, &kind(), params, 100_000)
+            .await
+            .context(|| "list events")?;
+        events.extend(
+            objects
+                .iter()
+                .filter_map(read)
+                .filter(|event| wanted(options, event)),
+        );
+    }
+    events.sort_by(|a, b| a.at.cmp(&b.at));
+    let surplus = events.len().saturating_sub(options.limit);
+    events.drain(..surplus);
+    Ok(events)
+}
+
+fn wanted(options: &EventsOptions, event: &FluxEvent) -> bool {
+    options
+        .severity
+        .is_none_or(|severity| event.severity == severity)
+}
+
+/// The events that come, those that there are first, in no order. It goes on after gaps (then events may come again), and ends when it is dropped. What the object refers to is looked up
+/// once, at the start.
+///
+/// # Errors
+/// As [`events`]; later ones come in the stream, which goes on.
+pub async fn watch_events(
+    cluster: &dyn Cluster,
+    options: EventsOptions,
+) -> Result<BoxStream<'static, Result<FluxEvent>>> {
+    let streams: Vec<_> = selections(cluster, &options)
+        .await?
+        .into_iter()
+        .map(|params| cluster.watch(&kind(), params))
+        .collect();
+    Ok(futures::stream::select_all(streams)
+        .filter_map(move |event| {
+            let event = match event {
+                Ok(WatchEvent::Added(object) | WatchEvent::Modified(object)) => read(&object)
+                    .filter(|event| wanted(&options, event))
+                    .map(Ok),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            };
+            futures::future::ready(event)
+        })
+        .boxed())
+}
