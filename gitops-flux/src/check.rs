@@ -6,13 +6,14 @@
 use std::fmt;
 
 use gitops_core::application::HealthStatus;
-use gitops_core::manifest::{GroupVersionKind, Object};
+use gitops_core::manifest::Object;
 use gitops_core::{Error, Result, ResultExt as _};
 use gitops_kube::cluster::{ApiKind, Cluster, KubeCluster, ListParams, ObjectKey, Scope};
 use gitops_kube::health::HealthRules;
 use semver::Version;
 use serde_json::Value;
 
+use crate::kind::{KUSTOMIZE, SOURCE};
 use crate::view;
 
 /// The label by which Flux's own objects are found.
@@ -154,9 +155,8 @@ pub async fn check_prerequisites(cluster: &KubeCluster, options: &CheckOptions) 
         .get("gitVersion")
         .and_then(Value::as_str)
         .unwrap_or_default();
-    let (major, minor) = version(text).ok_or_else(|| {
-        Error::integrity(format!("{text:?} is no version of Kubernetes"))
-    })?;
+    let (major, minor) = version(text)
+        .ok_or_else(|| Error::integrity(format!("{text:?} is no version of Kubernetes")))?;
     let mut check = Check {
         kubernetes: text.to_owned(),
         kubernetes_ok: (major, minor) >= options.kubernetes,
@@ -164,9 +164,9 @@ pub async fn check_prerequisites(cluster: &KubeCluster, options: &CheckOptions) 
     };
     if !check.kubernetes_ok {
         let (major, minor) = options.kubernetes;
-        check.problems.push(format!(
-            "Kubernetes {text} is older than {major}.{minor}"
-        ));
+        check
+            .problems
+            .push(format!("Kubernetes {text} is older than {major}.{minor}"));
     }
     Ok(check)
 }
@@ -186,7 +186,7 @@ pub async fn check(cluster: &KubeCluster, options: &CheckOptions) -> Result<Chec
 /// # Errors
 /// What the request meets.
 pub async fn installation(cluster: &dyn Cluster) -> Result<Option<FluxInstallation>> {
-    let name = format!("gitrepositories.{}", view::SOURCE);
+    let name = format!("gitrepositories.{}", SOURCE);
     let kind = definitions();
     let key = ObjectKey {
         kind: &kind,
@@ -198,21 +198,19 @@ pub async fn installation(cluster: &dyn Cluster) -> Result<Option<FluxInstallati
         let label = |key: &str| definition.label(key).map(str::to_owned);
         FluxInstallation {
             version: label(VERSION).unwrap_or_default(),
-            bootstrapped: label(&format!("{}/namespace", view::KUSTOMIZE)).is_some(),
+            bootstrapped: label(&format!("{}/namespace", KUSTOMIZE)).is_some(),
             managed_by: label("app.kubernetes.io/managed-by"),
             part_of: label("app.kubernetes.io/part-of"),
         }
     }))
 }
 
-async fn installed(
-    cluster: &dyn Cluster,
-    options: &CheckOptions,
-    check: &mut Check,
-) -> Result<()> {
+async fn installed(cluster: &dyn Cluster, options: &CheckOptions, check: &mut Check) -> Result<()> {
     check.installation = installation(cluster).await?;
     if check.installation.is_none() {
-        check.problems.push("Flux is not installed: there is no definition of GitRepository".to_owned());
+        check
+            .problems
+            .push("Flux is not installed: there is no definition of GitRepository".to_owned());
     }
     let labels = ListParams {
         labels: Some(PART_OF.to_owned()),
@@ -233,9 +231,10 @@ async fn installed(
         ));
     }
     for controller in check.controllers.iter().filter(|found| !found.ready) {
-        check
-            .problems
-            .push(format!("{} is not ready: {}", controller.name, controller.message));
+        check.problems.push(format!(
+            "{} is not ready: {}",
+            controller.name, controller.message
+        ));
     }
     for name in &options.controllers {
         if !check.controllers.iter().any(|found| found.name == *name) {
@@ -275,7 +274,9 @@ fn controller(deployment: &Object) -> Controller {
         .filter_map(|container| Some(container.get("image")?.as_str()?.to_owned()))
         .collect();
     let tag = |image: &String| {
-        let name = image.split_once('@').map_or(image.as_str(), |(name, _)| name);
+        let name = image
+            .split_once('@')
+            .map_or(image.as_str(), |(name, _)| name);
         let (_, tag) = name.rsplit_once(':')?;
         (!tag.contains('/')).then(|| tag.to_owned())
     };
@@ -321,21 +322,12 @@ fn version(text: &str) -> Option<(u64, u64)> {
 }
 
 fn definitions() -> ApiKind {
-    ApiKind {
-        gvk: GroupVersionKind::new("apiextensions.k8s.io", "v1", "CustomResourceDefinition"),
-        plural: "customresourcedefinitions".to_owned(),
-        scope: Scope::Cluster,
-        verbs: Vec::new(),
-    }
+    let (group, plural) = ("apiextensions.k8s.io", "customresourcedefinitions");
+    view::native(group, "CustomResourceDefinition", plural, Scope::Cluster)
 }
 
 fn deployments() -> ApiKind {
-    ApiKind {
-        gvk: GroupVersionKind::new("apps", "v1", "Deployment"),
-        plural: "deployments".to_owned(),
-        scope: Scope::Namespaced,
-        verbs: Vec::new(),
-    }
+    view::native("apps", "Deployment", "deployments", Scope::Namespaced)
 }
 
 #[cfg(test)]
@@ -371,7 +363,11 @@ mod tests {
             ("localhost:5000/source-controller:v1@sha256:abc", Some("v1")),
             ("localhost:5000/source-controller", None),
         ] {
-            assert_eq!(deployment(image, none.clone()).as_deref(), version, "{image}");
+            assert_eq!(
+                deployment(image, none.clone()).as_deref(),
+                version,
+                "{image}"
+            );
         }
         let labels = serde_json::json!({VERSION: "v2.7.5"});
         assert_eq!(deployment("x:v1", labels).as_deref(), Some("v2.7.5"));

@@ -8,11 +8,12 @@ use std::fmt;
 
 use futures::StreamExt as _;
 use futures::stream::BoxStream;
-use gitops_core::manifest::{GroupVersionKind, Object, ObjectId};
+use gitops_core::manifest::{Object, ObjectId};
 use gitops_core::{Error, Result, ResultExt as _};
 use gitops_kube::cluster::{ApiKind, Cluster, ListParams, ObjectKey, Scope, WatchEvent};
 use jiff::Timestamp;
 
+use crate::kind::{FluxKind, IMAGE, NOTIFICATION, SOURCE};
 use crate::trace::source_of;
 use crate::view;
 
@@ -21,8 +22,8 @@ use crate::view;
 pub struct EventsOptions {
     /// Only this namespace, and those of what is referred to; `None`: all.
     pub namespace: Option<String>,
-    /// Only about objects of this kind (`Kustomization`).
-    pub kind: Option<String>,
+    /// Only about objects of this kind.
+    pub kind: Option<FluxKind>,
     /// Only about the object of this name; `kind` and `namespace` are needed with it.
     pub name: Option<String>,
     /// With a name: also what the object refers to.
@@ -48,10 +49,10 @@ impl Default for EventsOptions {
 
 impl EventsOptions {
     /// Events about one object and what it refers to.
-    pub fn about(kind: impl Into<String>, namespace: impl Into<String>, name: impl Into<String>) -> Self {
+    pub fn about(kind: FluxKind, namespace: impl Into<String>, name: impl Into<String>) -> Self {
         Self {
             namespace: Some(namespace.into()),
-            kind: Some(kind.into()),
+            kind: Some(kind),
             name: Some(name.into()),
             ..Self::default()
         }
@@ -86,7 +87,7 @@ impl fmt::Display for Severity {
 
 /// An event.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct FluxEvent {
+pub struct EventRecord {
     /// When it was last seen.
     pub at: Option<Timestamp>,
     /// Its type.
@@ -105,30 +106,34 @@ pub struct FluxEvent {
     pub revision: Option<String>,
 }
 
-impl fmt::Display for FluxEvent {
+impl fmt::Display for EventRecord {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(at) = self.at {
             write!(f, "{at} ")?;
         }
         let object = view::flux_name(&self.object);
-        write!(f, "{} {} {object} {}", self.severity, self.reason, self.message)
+        write!(
+            f,
+            "{} {} {object} {}",
+            self.severity, self.reason, self.message
+        )
     }
 }
 
-fn read(event: &Object) -> Option<FluxEvent> {
+fn read(event: &Object) -> Option<EventRecord> {
     let involved = |key: &str| {
         view::text(event, &["involvedObject", key])
             .unwrap_or_default()
             .to_owned()
     };
-    let kind = view::kind(&involved("kind"))?;
+    let kind: FluxKind = involved("kind").parse().ok()?;
     let time = |path: &[&str]| view::text(event, path).and_then(|text| text.parse().ok());
     let api = involved("apiVersion");
     let group = api.split_once('/').map_or("", |(group, _)| group);
-    if !group.is_empty() && group != kind.gvk.group {
+    if !group.is_empty() && group != kind.group() {
         return None;
     }
-    Some(FluxEvent {
+    Some(EventRecord {
         at: time(&["series", "lastObservedTime"])
             .or_else(|| time(&["lastTimestamp"]))
             .or_else(|| time(&["eventTime"])),
@@ -136,14 +141,13 @@ fn read(event: &Object) -> Option<FluxEvent> {
             Some("Warning") => Severity::Warning,
             _ => Severity::Normal,
         },
-        reason: view::text(event, &["reason"]).unwrap_or_default().to_owned(),
-        object: ObjectId::new(
-            kind.gvk.group.clone(),
-            kind.gvk.kind.clone(),
-            involved("namespace"),
-            involved("name"),
-        ),
-        message: view::text(event, &["message"]).unwrap_or_default().to_owned(),
+        reason: view::text(event, &["reason"])
+            .unwrap_or_default()
+            .to_owned(),
+        object: kind.object_id(&involved("namespace"), &involved("name")),
+        message: view::text(event, &["message"])
+            .unwrap_or_default()
+            .to_owned(),
         count: view::at(event, &["series", "count"])
             .or_else(|| view::at(event, &["count"]))
             .and_then(serde_json::Value::as_u64)
@@ -153,18 +157,13 @@ fn read(event: &Object) -> Option<FluxEvent> {
             .unwrap_or_default()
             .to_owned(),
         revision: event
-            .annotation(&format!("{}/revision", kind.gvk.group))
+            .annotation(&format!("{}/revision", kind.group()))
             .map(str::to_owned),
     })
 }
 
-fn kind() -> ApiKind {
-    ApiKind {
-        gvk: GroupVersionKind::new("", "v1", "Event"),
-        plural: "events".to_owned(),
-        scope: Scope::Namespaced,
-        verbs: Vec::new(),
-    }
+fn event_kind() -> ApiKind {
+    view::native("", "Event", "events", Scope::Namespaced)
 }
 
 fn params(namespace: Option<&str>, kind: Option<&str>, name: Option<&str>) -> ListParams {
@@ -181,32 +180,24 @@ fn params(namespace: Option<&str>, kind: Option<&str>, name: Option<&str>) -> Li
 
 /// The lists that an answer is made of.
 async fn selections(cluster: &dyn Cluster, options: &EventsOptions) -> Result<Vec<ListParams>> {
-    let kind = match &options.kind {
-        Some(name) => Some(flux_kind(name)?),
-        None => None,
-    };
     let mut all = vec![params(
         options.namespace.as_deref(),
-        kind.as_ref().map(|kind| kind.gvk.kind.as_str()),
+        options.kind.map(FluxKind::kind),
         options.name.as_deref(),
     )];
     let Some(name) = &options.name else {
         return Ok(all);
     };
-    let (Some(kind), Some(namespace)) = (kind, &options.namespace) else {
+    let (Some(kind), Some(namespace)) = (options.kind, &options.namespace) else {
         return Err(Error::invalid(
             "events about an object need its kind and its namespace",
         ));
     };
     if options.references {
-        let id = ObjectId::new(
-            kind.gvk.group.clone(),
-            kind.gvk.kind.clone(),
-            namespace,
-            name,
-        );
+        let id = kind.object_id(namespace, name);
+        let served = view::served(kind);
         let key = ObjectKey {
-            kind: &kind,
+            kind: &served,
             namespace,
             name,
         };
@@ -218,16 +209,6 @@ async fn selections(cluster: &dyn Cluster, options: &EventsOptions) -> Result<Ve
         }
     }
     Ok(all)
-}
-
-fn flux_kind(name: &str) -> Result<ApiKind> {
-    view::KINDS
-        .iter()
-        .find(|(_, _, kind, plural)| {
-            kind.eq_ignore_ascii_case(name) || plural.eq_ignore_ascii_case(name)
-        })
-        .and_then(|(_, _, kind, _)| view::kind(kind))
-        .ok_or_else(|| Error::invalid(format!("{name:?} is none of Flux's kinds")))
 }
 
 /// What an object refers to, as far as `flux events` looks.
@@ -249,16 +230,15 @@ fn references(object: &Object) -> BTreeSet<ObjectId> {
                     .map(|(namespace, _)| namespace.to_owned())
                     .or_else(|| source_of(object).map(|source| source.namespace));
                 ids.extend(
-                    namespace
-                        .map(|namespace| ObjectId::new(view::SOURCE, "HelmChart", namespace, chart)),
+                    namespace.map(|namespace| FluxKind::HelmChart.object_id(&namespace, &chart)),
                 );
             }
         }
-        "HelmChart" => ids.extend(own(&["spec", "sourceRef"], view::SOURCE, "")),
-        "Alert" => ids.extend(own(&["spec", "providerRef"], view::NOTIFICATION, "Provider")),
+        "HelmChart" => ids.extend(own(&["spec", "sourceRef"], SOURCE, "")),
+        "Alert" => ids.extend(own(&["spec", "providerRef"], NOTIFICATION, "Provider")),
         "ImagePolicy" => ids.extend(own(
             &["spec", "imageRepositoryRef"],
-            view::IMAGE,
+            IMAGE,
             "ImageRepository",
         )),
         _ => {}
@@ -269,12 +249,12 @@ fn references(object: &Object) -> BTreeSet<ObjectId> {
 /// The events that there are, the oldest first.
 ///
 /// # Errors
-/// `InvalidInput` for a kind that is none of Flux's, and a name without kind and namespace; what lists meet.
-pub async fn events(cluster: &dyn Cluster, options: &EventsOptions) -> Result<Vec<FluxEvent>> {
+/// `InvalidInput` for a name without kind and namespace; what lists meet.
+pub async fn events(cluster: &dyn Cluster, options: &EventsOptions) -> Result<Vec<EventRecord>> {
     let mut events = Vec::new();
     for params in selections(cluster, options).await? {
         // Far more than are kept: the API server gives them in no order of time.
-        let objects = view::list(cluster, &kind(), params, 100_000)
+        let objects = view::list(cluster, &event_kind(), params, 100_000)
             .await
             .context(|| "list events")?;
         events.extend(
@@ -290,7 +270,7 @@ pub async fn events(cluster: &dyn Cluster, options: &EventsOptions) -> Result<Ve
     Ok(events)
 }
 
-fn wanted(options: &EventsOptions, event: &FluxEvent) -> bool {
+fn wanted(options: &EventsOptions, event: &EventRecord) -> bool {
     options
         .severity
         .is_none_or(|severity| event.severity == severity)
@@ -304,11 +284,11 @@ fn wanted(options: &EventsOptions, event: &FluxEvent) -> bool {
 pub async fn watch_events(
     cluster: &dyn Cluster,
     options: EventsOptions,
-) -> Result<BoxStream<'static, Result<FluxEvent>>> {
+) -> Result<BoxStream<'static, Result<EventRecord>>> {
     let streams: Vec<_> = selections(cluster, &options)
         .await?
         .into_iter()
-        .map(|params| cluster.watch(&kind(), params))
+        .map(|params| cluster.watch(&event_kind(), params))
         .collect();
     Ok(futures::stream::select_all(streams)
         .filter_map(move |event| {

@@ -14,6 +14,7 @@ use petgraph::algo::kosaraju_scc;
 use petgraph::graph::{DiGraph, NodeIndex};
 use serde_json::Value;
 
+use crate::kind::FluxKind;
 use crate::view;
 
 /// The most objects of a kind that [`DependencyGraph::read`] takes.
@@ -69,10 +70,7 @@ impl DependencyGraph {
     /// Those of lists; a kind that is not installed has no objects.
     pub async fn read(cluster: &dyn Cluster, namespace: Option<&str>) -> Result<Self> {
         let mut graph = Self::default();
-        for name in ["Kustomization", "HelmRelease"] {
-            let Some(kind) = view::kind(name) else {
-                continue;
-            };
+        for kind in [FluxKind::Kustomization, FluxKind::HelmRelease].map(view::served) {
             let params = ListParams {
                 namespace: namespace.map(str::to_owned),
                 ..ListParams::default()
@@ -90,9 +88,10 @@ impl DependencyGraph {
     pub fn extend<'a>(&mut self, objects: impl IntoIterator<Item = &'a Object>) {
         for object in objects {
             let id = object.id();
-            if view::is(&id, view::KUSTOMIZE, "Kustomization")
-                || view::is(&id, view::HELM, "HelmRelease")
-            {
+            if matches!(
+                view::flux_kind(&id),
+                Some(FluxKind::Kustomization | FluxKind::HelmRelease)
+            ) {
                 let dependencies = dependencies(object);
                 self.objects.insert(id, dependencies);
             }
@@ -323,12 +322,15 @@ mod tests {
         // A HelmRelease waits for HelmReleases: the Kustomization of that name is not meant.
         let missing = graph.missing();
         assert_eq!(missing.len(), 1);
-        assert_eq!(missing[0].1.on, view::helm_release("n", "infra"));
+        assert_eq!(
+            missing[0].1.on,
+            FluxKind::HelmRelease.object_id("n", "infra")
+        );
         assert_eq!(
             missing[0].1.ready_expr.as_deref(),
             Some("dep.status.x == 1")
         );
-        let crds = view::kustomization("n", "crds");
+        let crds = FluxKind::Kustomization.object_id("n", "crds");
         assert_eq!(graph.dependents(&crds).len(), 2);
     }
 

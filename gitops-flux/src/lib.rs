@@ -23,6 +23,7 @@ pub mod artifact;
 pub mod build;
 pub mod graph;
 pub mod check;
+pub mod diff;
 pub mod events;
 pub mod graph;
 pub mod kind;

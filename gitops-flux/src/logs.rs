@@ -9,9 +9,9 @@ use std::time::Duration;
 
 use futures::stream::BoxStream;
 use futures::{AsyncBufRead, AsyncBufReadExt as _, Stream, StreamExt as _};
-use gitops_core::manifest::{GroupVersionKind, Object, ObjectId};
+use gitops_core::manifest::{Object, ObjectId};
 use gitops_core::{Error, ErrorKind, Result, ResultExt as _};
-use gitops_kube::cluster::{ApiKind, Cluster as _, KubeCluster, ListParams, Scope, from_kube};
+use gitops_kube::cluster::{KubeCluster, ListParams, Scope, from_kube};
 use jiff::Timestamp;
 use k8s_openapi::api::core::v1::Pod;
 use kube::Api;
@@ -20,6 +20,7 @@ use serde::Deserialize;
 use serde_json::{Map, Value};
 
 use crate::check::PART_OF;
+use crate::kind::FluxKind;
 use crate::view;
 
 /// Lines longer than that are left out.
@@ -99,9 +100,18 @@ impl fmt::Display for LogLine {
         if let Some(at) = self.at {
             write!(f, "{at} ")?;
         }
-        write!(f, "{} {}", self.level, self.kind.as_deref().unwrap_or_default())?;
+        write!(
+            f,
+            "{} {}",
+            self.level,
+            self.kind.as_deref().unwrap_or_default()
+        )?;
         if let Some(name) = &self.name {
-            write!(f, "/{name}.{}", self.namespace.as_deref().unwrap_or_default())?;
+            write!(
+                f,
+                "/{name}.{}",
+                self.namespace.as_deref().unwrap_or_default()
+            )?;
         }
         write!(f, " - {}", self.message)?;
         match &self.error {
@@ -236,20 +246,30 @@ async fn sources(cluster: &KubeCluster, options: &LogsOptions) -> Result<Vec<Sou
         labels: Some(labels),
         ..ListParams::default()
     };
-    let deployments = kind("apps", "Deployment", "deployments");
-    let found = view::list(cluster, &deployments, in_namespace(PART_OF.to_owned()), 1000)
-        .await
-        .context(|| "list Flux's Deployments")?;
+    let deployments = view::native("apps", "Deployment", "deployments", Scope::Namespaced);
+    let pods_kind = view::native("", "Pod", "pods", Scope::Namespaced);
+    let found = view::list(
+        cluster,
+        &deployments,
+        in_namespace(PART_OF.to_owned()),
+        1000,
+    )
+    .await
+    .context(|| "list Flux's Deployments")?;
     let mut sources = Vec::new();
     for deployment in &found {
         let name = deployment.name();
-        if options.controller.as_deref().is_some_and(|wanted| wanted != name) {
+        if options
+            .controller
+            .as_deref()
+            .is_some_and(|wanted| wanted != name)
+        {
             continue;
         }
         let Some(labels) = selector(deployment) else {
             continue;
         };
-        let pods = view::list(cluster, &kind("", "Pod", "pods"), in_namespace(labels), 1000)
+        let pods = view::list(cluster, &pods_kind, in_namespace(labels), 1000)
             .await
             .context(|| format!("list the pods of {name}"))?;
         let Some(pod) = pods.iter().max_by_key(|pod| liveliness(pod)) else {
@@ -293,15 +313,6 @@ fn liveliness(pod: &Object) -> (bool, bool, String) {
     )
 }
 
-fn kind(group: &str, kind: &str, plural: &str) -> ApiKind {
-    ApiKind {
-        gvk: GroupVersionKind::new(group, "v1", kind),
-        plural: plural.to_owned(),
-        scope: Scope::Namespaced,
-        verbs: Vec::new(),
-    }
-}
-
 async fn open(
     cluster: &KubeCluster,
     options: &LogsOptions,
@@ -313,7 +324,8 @@ async fn open(
         container: source.container.clone(),
         follow,
         limit_bytes: (!follow).then(|| i64::try_from(options.bytes).unwrap_or(i64::MAX)),
-        since_time: options.since,
+        // kube has its own version of the type.
+        since_time: options.since.and_then(|at| at.to_string().parse().ok()),
         tail_lines: options.tail.map(i64::from),
         ..LogParams::default()
     };
@@ -354,7 +366,8 @@ fn lines<R: AsyncBufRead + Unpin + Send>(reader: R) -> impl Stream<Item = Result
                     (part.len() + usize::from(end.is_some()), end.is_some())
                 }
                 Err(error) => {
-                    let error = Error::new(ErrorKind::Unavailable, "the log broke off").with_source(error);
+                    let error =
+                        Error::new(ErrorKind::Unavailable, "the log broke off").with_source(error);
                     return Some((Err(error), None));
                 }
             };
@@ -378,11 +391,10 @@ pub fn objects(lines: &[LogLine]) -> Vec<ObjectId> {
         let (Some(kind), Some(name)) = (&line.kind, &line.name) else {
             continue;
         };
-        let Some(kind) = view::kind(kind) else {
+        let Ok(kind) = kind.parse::<FluxKind>() else {
             continue;
         };
-        let namespace = line.namespace.clone().unwrap_or_default();
-        let id = ObjectId::new(kind.gvk.group, kind.gvk.kind, namespace, name);
+        let id = kind.object_id(line.namespace.as_deref().unwrap_or_default(), name);
         if !ids.contains(&id) {
             ids.push(id);
         }

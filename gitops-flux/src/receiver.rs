@@ -7,7 +7,6 @@
 use std::fmt;
 use std::time::Duration;
 
-use gitops_core::manifest::ObjectId;
 use gitops_core::secret::SecretString;
 use gitops_core::{Error, ErrorKind, Result};
 use gitops_kube::cluster::{Cluster, ObjectKey};
@@ -15,6 +14,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest as _, Sha256, Sha512};
 
+use crate::kind::FluxKind;
 use crate::view;
 
 /// How much of an answer is read.
@@ -35,8 +35,8 @@ pub fn hook_path(token: &SecretString, name: &str, namespace: &str) -> String {
 /// # Errors
 /// `NotFound` when there is no such Receiver; `Unavailable` when the controller has not given it a path yet.
 pub async fn hook_of(cluster: &dyn Cluster, namespace: &str, name: &str) -> Result<String> {
-    let id = ObjectId::new(view::NOTIFICATION, "Receiver", namespace, name);
-    let kind = view::kind("Receiver").ok_or_else(|| Error::internal("no kind"))?;
+    let id = FluxKind::Receiver.object_id(namespace, name);
+    let kind = view::served(FluxKind::Receiver);
     let key = ObjectKey {
         kind: &kind,
         namespace,
@@ -214,7 +214,9 @@ impl Hook {
         };
         let said = said(answer).await;
         // A server may quote the path, which is a secret as well.
-        let said = said.replace(&path, "/hook/***").replace(self.token.expose(), "***");
+        let said = said
+            .replace(&path, "/hook/***")
+            .replace(self.token.expose(), "***");
         Err(Error::new(kind, format!("{status}: {said}")).context(receiver))
     }
 

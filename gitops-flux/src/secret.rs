@@ -22,10 +22,10 @@ use std::fmt;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use gitops_core::manifest::{GroupVersionKind, Object};
+use gitops_core::manifest::Object;
 use gitops_core::secret::SecretString;
 use gitops_core::{Error, Result, ResultExt as _};
-use gitops_kube::cluster::{ApiKind, Cluster, ObjectKey, Scope, WriteParams};
+use gitops_kube::cluster::{Cluster, ObjectKey, Scope, WriteParams};
 use serde_json::{Value, json};
 
 pub use self::ssh::SshKey;
@@ -134,14 +134,15 @@ impl FluxSecret {
     ///
     /// # Errors
     /// `InvalidInput` when it is empty.
-    pub fn git_bearer(
-        namespace: &str,
-        name: &str,
-        token: impl Into<SecretString>,
-    ) -> Result<Self> {
+    pub fn git_bearer(namespace: &str, name: &str, token: impl Into<SecretString>) -> Result<Self> {
         let token = token.into();
         required(&[("bearerToken", token.expose())])?;
-        Ok(Self::new(namespace, name, "Opaque", [("bearerToken", token)]))
+        Ok(Self::new(
+            namespace,
+            name,
+            "Opaque",
+            [("bearerToken", token)],
+        ))
     }
 
     /// Git over SSH (`identity`, `identity.pub`, `known_hosts`, and `password` for a key that is encrypted).
@@ -380,7 +381,12 @@ impl FluxSecret {
     ) -> Result<Self> {
         let kubeconfig = kubeconfig.into();
         required(&[("kubeconfig", kubeconfig.expose())])?;
-        Ok(Self::new(namespace, name, "Opaque", [("value", kubeconfig)]))
+        Ok(Self::new(
+            namespace,
+            name,
+            "Opaque",
+            [("value", kubeconfig)],
+        ))
     }
 
     /// Private keys that kustomize-controller decrypts SOPS files with: each under the Adler-32 sum of it, `.agekey` for age and `.asc` for OpenPGP, as fluxcd/pkg names them.
@@ -398,7 +404,9 @@ impl FluxSecret {
             for key in keys {
                 required(&[("key", key.expose())])?;
                 let sum = adler32(key.expose().as_bytes());
-                secret.data.insert(format!("{sum}.{extension}"), key.clone());
+                secret
+                    .data
+                    .insert(format!("{sum}.{extension}"), key.clone());
             }
         }
         if secret.data.is_empty() {
@@ -436,12 +444,7 @@ impl FluxSecret {
     pub async fn apply(&self, cluster: &dyn Cluster) -> Result<bool> {
         let what = || format!("apply Secret {}/{}", self.namespace, self.name);
         let object = self.to_object().context(what)?;
-        let kind = ApiKind {
-            gvk: GroupVersionKind::new("", "v1", "Secret"),
-            plural: "secrets".to_owned(),
-            scope: Scope::Namespaced,
-            verbs: Vec::new(),
-        };
+        let kind = view::native("", "Secret", "secrets", Scope::Namespaced);
         let key = ObjectKey {
             kind: &kind,
             namespace: &self.namespace,
@@ -505,8 +508,13 @@ mod tests {
             FluxSecret::proxy("n", "s", "http://p:1", Some(("u", "canary".into()))).unwrap(),
             FluxSecret::sops("n", "s", &["canary".into()], &["canary".into()]).unwrap(),
             FluxSecret::token("n", "s", "canary").unwrap(),
-            FluxSecret::helm("n", "s", Some(("u", "canary".into())), &Certificates::default())
-                .unwrap(),
+            FluxSecret::helm(
+                "n",
+                "s",
+                Some(("u", "canary".into())),
+                &Certificates::default(),
+            )
+            .unwrap(),
         ];
         for secret in secrets {
             let shown = format!("{secret:?} {:?}", secret.to_object().unwrap());
@@ -523,7 +531,10 @@ mod tests {
             format!("{} {}", secret.secret_type(), keys.join(" "))
         };
         let oci = FluxSecret::oci("n", "s", "ghcr.io", "u", "p").unwrap();
-        assert_eq!(keys(&oci), "kubernetes.io/dockerconfigjson .dockerconfigjson");
+        assert_eq!(
+            keys(&oci),
+            "kubernetes.io/dockerconfigjson .dockerconfigjson"
+        );
         let config: Value =
             serde_json::from_str(oci.get(".dockerconfigjson").unwrap().expose()).unwrap();
         assert_eq!(

@@ -5,19 +5,20 @@ use std::fmt;
 use futures::StreamExt as _;
 use gitops_core::manifest::Object;
 use gitops_core::{ErrorKind, Result};
-use gitops_kube::cluster::{ApiKind, Cluster, ListParams};
+use gitops_kube::cluster::{Cluster, ListParams};
 use serde_json::Value;
 
+use crate::kind::FluxKind;
 use crate::view;
 
 /// The most objects of a kind that are counted.
 const MOST: usize = 1_000_000;
 
 /// The numbers of one kind.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KindStats {
-    /// The kind (`Kustomization`).
-    pub kind: String,
+    /// The kind.
+    pub kind: FluxKind,
     /// Whether the cluster has the kind; without it all numbers are 0.
     pub installed: bool,
     /// How many there are that are not suspended, failing ones included.
@@ -33,13 +34,13 @@ pub struct KindStats {
 /// The numbers of all kinds.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Each kind, in the order of `flux stats`.
+    /// Each kind, in the order of [`FluxKind::ALL`].
     pub kinds: Vec<KindStats>,
 }
 
 impl Stats {
     /// The numbers of a kind.
-    pub fn of(&self, kind: &str) -> Option<&KindStats> {
+    pub fn of(&self, kind: FluxKind) -> Option<&KindStats> {
         self.kinds.iter().find(|stats| stats.kind == kind)
     }
 }
@@ -57,7 +58,10 @@ impl fmt::Display for Stats {
             writeln!(
                 f,
                 "{:<24}{:<9}{:<9}{:<11}{storage}",
-                kind.kind, kind.running, kind.failing, kind.suspended
+                kind.kind.kind(),
+                kind.running,
+                kind.failing,
+                kind.suspended
             )?;
         }
         Ok(())
@@ -88,11 +92,8 @@ fn size(bytes: u64) -> String {
 /// # Errors
 /// What a list meets, `PermissionDenied` included: a number that leaves something out would be wrong. A kind that is not installed has zeros.
 pub async fn stats(cluster: &dyn Cluster, namespace: Option<&str>) -> Result<Stats> {
-    let kinds = view::KINDS
-        .iter()
-        .filter_map(|(_, _, name, _)| view::kind(name));
-    let counted: Vec<Result<KindStats>> = futures::stream::iter(kinds)
-        .map(|kind| async move { count(cluster, &kind, namespace).await })
+    let counted: Vec<Result<KindStats>> = futures::stream::iter(FluxKind::ALL)
+        .map(|kind| async move { count(cluster, kind, namespace).await })
         .buffered(4)
         .collect()
         .await;
@@ -103,26 +104,29 @@ pub async fn stats(cluster: &dyn Cluster, namespace: Option<&str>) -> Result<Sta
 
 async fn count(
     cluster: &dyn Cluster,
-    kind: &ApiKind,
+    kind: FluxKind,
     namespace: Option<&str>,
 ) -> Result<KindStats> {
     let mut stats = KindStats {
-        kind: kind.gvk.kind.clone(),
+        kind,
         installed: true,
-        ..KindStats::default()
+        running: 0,
+        failing: 0,
+        suspended: 0,
+        storage: 0,
     };
     let params = ListParams {
         namespace: namespace.map(str::to_owned),
         ..ListParams::default()
     };
-    match view::list(cluster, kind, params, MOST).await {
+    match view::list(cluster, &view::served(kind), params, MOST).await {
         Ok(objects) => {
             for object in &objects {
                 add(&mut stats, object);
             }
         }
         Err(error) if error.kind() == ErrorKind::NotFound => stats.installed = false,
-        Err(error) => return Err(error.context(format!("list {}", kind.plural))),
+        Err(error) => return Err(error.context(format!("list {}", kind.plural()))),
     }
     Ok(stats)
 }

@@ -8,14 +8,15 @@ mod read;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use gitops_core::manifest::{Object, ObjectId};
 use gitops_core::error::redact_url;
+use gitops_core::manifest::{Object, ObjectId};
 use gitops_core::{Error, Result};
 use gitops_kube::cluster::Cluster;
 use jiff::Timestamp;
 use serde_json::Value;
 
 use self::read::Reader;
+use crate::kind::{FluxKind, SOURCE};
 use crate::view;
 
 /// How many owners are followed, one after the other.
@@ -212,7 +213,9 @@ fn details(object: &Object) -> Vec<(String, String)> {
         ("Origin Source", "org.opencontainers.image.source"),
         ("Origin Revision", "org.opencontainers.image.revision"),
     ] {
-        let value = metadata.and_then(|all| all.get(annotation)).and_then(Value::as_str);
+        let value = metadata
+            .and_then(|all| all.get(annotation))
+            .and_then(Value::as_str);
         if let Some(value) = value {
             rows.push((key.to_owned(), redact_url(value)));
         }
@@ -236,10 +239,7 @@ pub async fn trace(cluster: &dyn Cluster, object: &ObjectId) -> Result<Trace> {
 ///
 /// # Errors
 /// None for all; each object has its own: `NotFound` when it does not exist, and what reading it meets.
-pub async fn trace_many(
-    cluster: &dyn Cluster,
-    objects: &[ObjectId],
-) -> Result<Vec<Result<Trace>>> {
+pub async fn trace_many(cluster: &dyn Cluster, objects: &[ObjectId]) -> Result<Vec<Result<Trace>>> {
     let mut reader = Reader::new(cluster);
     reader.read(objects.iter().cloned()).await;
     let mut ways: Vec<Way> = objects.iter().map(|id| Way::new(id.clone())).collect();
@@ -309,17 +309,17 @@ impl Way {
             if !owner.uid.is_empty() && object.uid() != owner.uid {
                 continue;
             }
-            let named = |group: &str, kind: &str| {
-                let label = |key: &str| object.label(&format!("{group}/{key}"));
-                Some(ObjectId::new(group, kind, label("namespace")?, label("name")?))
+            let named = |kind: FluxKind| {
+                let label = |key: &str| object.label(&format!("{}/{key}", kind.group()));
+                Some(kind.object_id(label("namespace")?, label("name")?))
             };
-            if let Some(id) = named(view::KUSTOMIZE, "Kustomization") {
+            if let Some(id) = named(FluxKind::Kustomization) {
                 self.kustomization = Some((id, owner.way));
                 self.next.clear();
                 return;
             }
             if self.release.is_none()
-                && let Some(id) = named(view::HELM, "HelmRelease")
+                && let Some(id) = named(FluxKind::HelmRelease)
             {
                 self.release = Some((id, owner.way.clone()));
             }
@@ -388,7 +388,7 @@ fn owners(object: &Object) -> Vec<(ObjectId, String)> {
 /// The HelmChart that helm-controller made for a HelmRelease (`status.helmChart`).
 fn chart_of(manager: &Object) -> Option<ObjectId> {
     let (namespace, name) = view::text(manager, &["status", "helmChart"])?.split_once('/')?;
-    Some(ObjectId::new(view::SOURCE, "HelmChart", namespace, name))
+    Some(FluxKind::HelmChart.object_id(namespace, name))
 }
 
 /// The source that a Kustomization or a HelmRelease names.
@@ -401,5 +401,5 @@ pub(crate) fn source_of(manager: &Object) -> Option<ObjectId> {
         _ => &["spec", "chartRef"],
     };
     let value = view::at(manager, path)?;
-    view::reference(value, view::SOURCE, "", manager.namespace())
+    view::reference(value, SOURCE, "", manager.namespace())
 }

@@ -16,6 +16,7 @@ use gitops_core::{Error, ErrorKind, Result, ResultExt as _};
 use gitops_kube::cluster::{ApiKind, Cluster, ListParams, ObjectKey, Scope};
 use serde_json::{Value, json};
 
+use crate::kind::{FluxKind, HELM};
 use crate::view;
 
 /// The most that a release may be, unpacked: Secrets hold 1 MiB, and manifests shrink to about a tenth.
@@ -157,9 +158,10 @@ pub async fn tree(
         options,
         left: std::sync::atomic::AtomicUsize::new(options.objects),
     };
-    let object = expand.get(root).await?.ok_or_else(|| {
-        Error::not_found(format!("{root} does not exist"))
-    })?;
+    let object = expand
+        .get(root)
+        .await?
+        .ok_or_else(|| Error::not_found(format!("{root} does not exist")))?;
     let mut node = TreeNode::leaf(root.clone());
     expand
         .children(&mut node, &object, &mut BTreeSet::from([root.clone()]), 0)
@@ -191,10 +193,7 @@ impl Expander<'_> {
             namespace: &id.namespace,
             name: &id.name,
         };
-        self.cluster
-            .get(key)
-            .await
-            .context(|| format!("get {id}"))
+        self.cluster.get(key).await.context(|| format!("get {id}"))
     }
 
     /// Takes one object from the budget.
@@ -284,8 +283,9 @@ impl Expander<'_> {
 }
 
 fn expandable(id: &ObjectId) -> Option<ApiKind> {
-    view::flux_kind(&id.group, &id.kind)
-        .filter(|kind| matches!(kind.gvk.kind.as_str(), "Kustomization" | "HelmRelease"))
+    view::flux_kind(id)
+        .filter(|kind| matches!(kind, FluxKind::Kustomization | FluxKind::HelmRelease))
+        .map(view::served)
 }
 
 /// What the latest release of a HelmRelease has, read from Helm's storage; none when there is no release. Hooks are not part of it, as in Helm itself.
@@ -299,7 +299,7 @@ pub async fn release_objects(
     let Some((snapshot_namespace, secret)) = storage(release) else {
         return Ok(None);
     };
-    let secrets = core("v1", "Secret", "secrets", "");
+    let secrets = view::native("", "Secret", "secrets", Scope::Namespaced);
     let key = ObjectKey {
         kind: &secrets,
         namespace: &secret.namespace,
@@ -394,16 +394,15 @@ async fn definitions(cluster: &dyn Cluster, release: &Object) -> Result<Vec<Obje
     if !makes("install") && !makes("upgrade") {
         return Ok(Vec::new());
     }
-    let kind = core(
-        "v1",
+    let kind = view::native(
+        "apiextensions.k8s.io",
         "CustomResourceDefinition",
         "customresourcedefinitions",
-        "apiextensions.k8s.io",
+        Scope::Cluster,
     );
-    let group = view::HELM;
     let params = ListParams {
         labels: Some(format!(
-            "{group}/name={},{group}/namespace={}",
+            "{HELM}/name={},{HELM}/namespace={}",
             release.name(),
             release.namespace()
         )),
@@ -414,18 +413,5 @@ async fn definitions(cluster: &dyn Cluster, release: &Object) -> Result<Vec<Obje
         // Who may not list definitions sees the rest.
         Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(Vec::new()),
         Err(error) => Err(error.context("list customresourcedefinitions")),
-    }
-}
-
-fn core(version: &str, kind: &str, plural: &str, group: &str) -> ApiKind {
-    ApiKind {
-        gvk: GroupVersionKind::new(group, version, kind),
-        plural: plural.to_owned(),
-        scope: if group.is_empty() {
-            Scope::Namespaced
-        } else {
-            Scope::Cluster
-        },
-        verbs: Vec::new(),
     }
 }

@@ -8,6 +8,7 @@ use gitops_core::{Error, ErrorKind, Result};
 use gitops_kube::cluster::{ApiKind, Cluster, ListParams, ObjectKey};
 
 use super::Stage;
+use crate::kind::FluxKind;
 use crate::view;
 
 /// So many objects of a kind are read one by one; more by a list.
@@ -58,8 +59,8 @@ impl<'a> Reader<'a> {
         if let Some(kind) = self.kinds.get(wanted) {
             return Ok(kind.clone());
         }
-        let kind = match view::flux_kind(&wanted.group, &wanted.kind) {
-            Some(kind) => kind,
+        let kind = match FluxKind::of(&wanted.group, &wanted.kind) {
+            Some(kind) => view::served(kind),
             None => self.cluster.resolve_any(wanted).await?,
         };
         self.kinds.insert(wanted.clone(), kind.clone());
