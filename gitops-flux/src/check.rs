@@ -14,6 +14,7 @@ use semver::Version;
 use serde_json::Value;
 
 use crate::kind::{KUSTOMIZE, SOURCE};
+use crate::manager::FluxManager;
 use crate::view;
 
 /// The label by which Flux's own objects are found.
@@ -203,6 +204,24 @@ pub async fn installation(cluster: &dyn Cluster) -> Result<Option<FluxInstallati
             part_of: label("app.kubernetes.io/part-of"),
         }
     }))
+}
+
+impl FluxManager {
+    /// Whether the cluster and what of Flux is in it are well: [`check`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn check(&self, options: &CheckOptions) -> Result<Check> {
+        check(self.cluster(), options).await
+    }
+
+    /// The installation: [`installation`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn installation(&self) -> Result<Option<FluxInstallation>> {
+        installation(self.cluster()).await
+    }
 }
 
 async fn installed(cluster: &dyn Cluster, options: &CheckOptions, check: &mut Check) -> Result<()> {

@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::kind::{FluxResource as _, KUSTOMIZE};
 use crate::types::Kustomization;
+use crate::manager::FluxManager;
 use crate::view;
 
 /// As whom kustomize-controller applies.
@@ -196,6 +197,26 @@ pub async fn diff(
         entries.extend(entry);
     }
     Ok(DiffReport { entries })
+}
+
+impl FluxManager {
+    /// What would change in the manager's own cluster: [`diff`].
+    ///
+    /// # Errors
+    /// As there; `Unsupported` for a Kustomization that delivers to another cluster, which [`diff`] takes.
+    pub async fn diff(
+        &self,
+        kustomization: &Kustomization,
+        built: impl IntoIterator<Item = Object>,
+    ) -> Result<DiffReport> {
+        if kustomization.kube_config().is_some() {
+            return Err(Error::unsupported(
+                "a diff against another cluster",
+                &kustomization.id().to_string(),
+            ));
+        }
+        diff(self.cluster(), kustomization, built).await
+    }
 }
 
 /// Gives an object the labels by which kustomize-controller knows its own.

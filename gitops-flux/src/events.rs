@@ -15,6 +15,7 @@ use jiff::Timestamp;
 
 use crate::kind::{FluxKind, IMAGE, NOTIFICATION, SOURCE};
 use crate::trace::source_of;
+use crate::manager::FluxManager;
 use crate::view;
 
 /// Which events.
@@ -244,6 +245,27 @@ fn references(object: &Object) -> BTreeSet<ObjectId> {
         _ => {}
     }
     ids
+}
+
+impl FluxManager {
+    /// What the controllers reported: [`events`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn events(&self, options: &EventsOptions) -> Result<Vec<EventRecord>> {
+        events(self.cluster(), options).await
+    }
+
+    /// What the controllers report: [`watch_events`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn watch_events(
+        &self,
+        options: EventsOptions,
+    ) -> Result<BoxStream<'static, Result<EventRecord>>> {
+        watch_events(self.cluster(), options).await
+    }
 }
 
 /// The events that there are, the oldest first.

@@ -15,6 +15,7 @@ use petgraph::graph::{DiGraph, NodeIndex};
 use serde_json::Value;
 
 use crate::kind::FluxKind;
+use crate::manager::FluxManager;
 use crate::view;
 
 /// The most objects of a kind that [`DependencyGraph::read`] takes.
@@ -206,6 +207,16 @@ impl DependencyGraph {
             }
         }
         (graph, nodes)
+    }
+}
+
+impl FluxManager {
+    /// Who waits for whom: [`DependencyGraph::read`] of one namespace, or of all with `None`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn dependencies(&self, namespace: Option<&str>) -> Result<DependencyGraph> {
+        DependencyGraph::read(self.cluster(), namespace).await
     }
 }
 

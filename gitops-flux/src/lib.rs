@@ -10,6 +10,12 @@
 //! | manifests as kustomize-controller builds them, `${VAR}` and all | [`build`] |
 //! | making, reading, watching, suspending, exporting, deleting them | [`FluxManager`] |
 //! | asking a controller to reconcile, waiting for the result, saying what holds it up | [`FluxManager::reconcile`], [`reconcile`] |
+//! | where an object comes from, and what a Kustomization or a HelmRelease brought | [`trace`], [`tree`] |
+//! | what would change | [`diff`] |
+//! | who waits for whom | [`graph`] |
+//! | what the controllers report and log; how the installation is | [`events`], [`logs`], [`stats`], [`check`] |
+//! | the Secrets that Flux reads, the hooks that it offers | [`secret`], [`receiver`] |
+//! | Flux, kept by itself in a Git repository | `bootstrap` (feature `git`) |
 //!
 //! Programs that deploy without Flux do not need this crate: `gitops-kube` has a backend of its own.
 //!
@@ -18,17 +24,22 @@
 //! | feature | gives |
 //! | --- | --- |
 //! | `git` | writing to Git repositories, for bootstrap |
+//! | `ssh` | making SSH keys for Git |
 
 pub mod artifact;
 pub mod build;
 pub mod graph;
+#[cfg(feature = "git")]
+pub mod bootstrap;
 pub mod check;
 pub mod diff;
 pub mod events;
 pub mod graph;
 pub mod kind;
 pub mod logs;
+pub mod manager;
 pub mod receiver;
+pub mod reconcile;
 pub mod secret;
 pub mod stats;
 pub mod trace;
@@ -37,3 +48,4 @@ pub mod types;
 mod view;
 
 pub use self::kind::{FluxKind, FluxResource};
+pub use self::manager::{FluxManager, FluxOptions, FluxRef};

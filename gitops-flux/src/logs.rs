@@ -21,6 +21,7 @@ use serde_json::{Map, Value};
 
 use crate::check::PART_OF;
 use crate::kind::FluxKind;
+use crate::manager::FluxManager;
 use crate::view;
 
 /// Lines longer than that are left out.
@@ -230,6 +231,27 @@ pub async fn follow_logs(
             futures::future::ready(line.as_ref().map_or(true, |line| wanted(&options, line)))
         })
         .boxed())
+}
+
+impl FluxManager {
+    /// What the controllers logged: [`logs`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn logs(&self, options: &LogsOptions) -> Result<Vec<LogLine>> {
+        logs(self.cluster(), options).await
+    }
+
+    /// What the controllers log: [`follow_logs`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn follow_logs(
+        &self,
+        options: LogsOptions,
+    ) -> Result<BoxStream<'static, Result<LogLine>>> {
+        follow_logs(self.cluster(), options).await
+    }
 }
 
 /// A log.

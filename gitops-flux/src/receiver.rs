@@ -15,6 +15,7 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest as _, Sha256, Sha512};
 
 use crate::kind::FluxKind;
+use crate::manager::FluxManager;
 use crate::view;
 
 /// How much of an answer is read.
@@ -50,6 +51,16 @@ pub async fn hook_of(cluster: &dyn Cluster, namespace: &str, name: &str) -> Resu
     view::text(&receiver, &["status", "webhookPath"])
         .map(str::to_owned)
         .ok_or_else(|| Error::unavailable(format!("{id} has no path yet")))
+}
+
+impl FluxManager {
+    /// The path of a Receiver's hook: [`hook_of`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn hook_of(&self, namespace: &str, name: &str) -> Result<String> {
+        hook_of(self.cluster(), self.namespace_or_own(namespace), name).await
+    }
 }
 
 /// How a call proves that it knows the Receiver's token.

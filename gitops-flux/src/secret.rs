@@ -32,6 +32,7 @@ pub use self::ssh::SshKey;
 #[cfg(feature = "ssh")]
 pub use self::ssh::SshKeyAlgorithm;
 pub use self::tls::Certificates;
+use crate::manager::FluxManager;
 use crate::view;
 
 /// A Secret for Flux, not yet in a cluster. `Debug` tells its keys, and nothing of what is in them.
@@ -468,6 +469,16 @@ impl FluxSecret {
         };
         cluster.apply(&kind, &object, &params).await.context(what)?;
         Ok(before.is_none())
+    }
+}
+
+impl FluxManager {
+    /// Makes a Secret, or gives the one that is there its keys: [`FluxSecret::apply`]. Returns whether it was made.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn create_secret(&self, secret: &FluxSecret) -> Result<bool> {
+        secret.apply(self.cluster()).await
     }
 }
 

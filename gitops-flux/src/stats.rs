@@ -9,6 +9,7 @@ use gitops_kube::cluster::{Cluster, ListParams};
 use serde_json::Value;
 
 use crate::kind::FluxKind;
+use crate::manager::FluxManager;
 use crate::view;
 
 /// The most objects of a kind that are counted.
@@ -100,6 +101,16 @@ pub async fn stats(cluster: &dyn Cluster, namespace: Option<&str>) -> Result<Sta
     Ok(Stats {
         kinds: counted.into_iter().collect::<Result<_>>()?,
     })
+}
+
+impl FluxManager {
+    /// How many objects run, fail and are suspended: [`stats`] of one namespace, or of all with `None`.
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn stats(&self, namespace: Option<&str>) -> Result<Stats> {
+        stats(self.cluster(), namespace).await
+    }
 }
 
 async fn count(

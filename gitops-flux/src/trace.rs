@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use self::read::Reader;
 use crate::kind::{FluxKind, SOURCE};
+use crate::manager::FluxManager;
 use crate::view;
 
 /// How many owners are followed, one after the other.
@@ -266,6 +267,24 @@ pub async fn trace_many(cluster: &dyn Cluster, objects: &[ObjectId]) -> Result<V
         .flatten();
     reader.read(sources).await;
     Ok(ways.into_iter().map(|way| way.end(&reader)).collect())
+}
+
+impl FluxManager {
+    /// Where an object comes from: [`trace`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn trace(&self, object: &ObjectId) -> Result<Trace> {
+        trace(self.cluster(), object).await
+    }
+
+    /// Where each of many objects comes from: [`trace_many`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn trace_many(&self, objects: &[ObjectId]) -> Result<Vec<Result<Trace>>> {
+        trace_many(self.cluster(), objects).await
+    }
 }
 
 struct Owner {

@@ -17,6 +17,7 @@ use gitops_kube::cluster::{ApiKind, Cluster, ListParams, ObjectKey, Scope};
 use serde_json::{Value, json};
 
 use crate::kind::{FluxKind, HELM};
+use crate::manager::{FluxManager, FluxRef};
 use crate::view;
 
 /// The most that a release may be, unpacked: Secrets hold 1 MiB, and manifests shrink to about a tenth.
@@ -172,6 +173,16 @@ pub async fn tree(
             Err(Error::failed(why).context(root.to_string()))
         }
         _ => Ok(node),
+    }
+}
+
+impl FluxManager {
+    /// What a Kustomization or a HelmRelease brought: [`tree`].
+    ///
+    /// # Errors
+    /// As there.
+    pub async fn tree(&self, root: &FluxRef, options: &TreeOptions) -> Result<TreeNode> {
+        tree(self.cluster(), &self.resolve(root).id(), options).await
     }
 }
 
