@@ -16,8 +16,8 @@ use gitops_kube::cluster::{Cluster, ObjectKey, WriteParams};
 use serde_json::Value;
 
 use crate::kind::{FluxResource as _, KUSTOMIZE};
-use crate::types::Kustomization;
 use crate::manager::FluxManager;
+use crate::types::Kustomization;
 use crate::view;
 
 /// As whom kustomize-controller applies.

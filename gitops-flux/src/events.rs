@@ -14,8 +14,8 @@ use gitops_kube::cluster::{ApiKind, Cluster, ListParams, ObjectKey, Scope, Watch
 use jiff::Timestamp;
 
 use crate::kind::{FluxKind, IMAGE, NOTIFICATION, SOURCE};
-use crate::trace::source_of;
 use crate::manager::FluxManager;
+use crate::trace::source_of;
 use crate::view;
 
 /// Which events.

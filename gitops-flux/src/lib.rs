@@ -27,10 +27,9 @@
 //! | `ssh` | making SSH keys for Git |
 
 pub mod artifact;
-pub mod build;
-pub mod graph;
 #[cfg(feature = "git")]
 pub mod bootstrap;
+pub mod build;
 pub mod check;
 pub mod diff;
 pub mod events;

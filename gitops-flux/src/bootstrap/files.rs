@@ -28,8 +28,7 @@ fn directory(options: &BootstrapOptions) -> String {
 
 fn sync_values(options: &BootstrapOptions) -> Result<Vec<Value>> {
     let (repository, kustomization) = options.sync();
-    let failed =
-        |error| Error::internal("the objects cannot be written").with_source(error);
+    let failed = |error| Error::internal("the objects cannot be written").with_source(error);
     Ok(vec![
         serde_json::to_value(repository).map_err(failed)?,
         serde_json::to_value(kustomization).map_err(failed)?,
@@ -55,9 +54,8 @@ pub(super) async fn edits(snapshot: Snapshot, options: &BootstrapOptions) -> Res
     let sync = format!("{directory}/{SYNC}");
     let wanted = sync_values(options)?;
     let same = match snapshot.read(&sync).await? {
-        Some(bytes) => yaml::parse_values(&sync, &bytes).is_ok_and(|documents| {
-            documents.iter().map(|document| &document.value).eq(&wanted)
-        }),
+        Some(bytes) => yaml::parse_values(&sync, &bytes)
+            .is_ok_and(|documents| documents.iter().map(|document| &document.value).eq(&wanted)),
         None => false,
     };
     if !same {

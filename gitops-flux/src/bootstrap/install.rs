@@ -27,7 +27,9 @@ pub(super) async fn apply(
     options: &BootstrapOptions,
 ) -> Result<()> {
     let mut objects: Vec<Object> = objects.to_vec();
-    objects.sort_by_key(|object| gitops_core::manifest::order::kind_rank(object.group(), object.kind()));
+    objects.sort_by_key(|object| {
+        gitops_core::manifest::order::kind_rank(object.group(), object.kind())
+    });
     let deadline = Instant::now() + SERVED;
     let (first, rest): (Vec<_>, Vec<_>) = objects.iter().partition(|object| is_first(object));
     for object in &first {
