@@ -24,7 +24,7 @@ use crate::components::program;
 use crate::node::Node;
 use crate::process::run;
 
-pub use definitions::definitions;
+pub use definitions::{definitions, generate as generate_definitions};
 pub use server::FluxServer;
 
 #[cfg(feature = "e2e")]

@@ -22,7 +22,7 @@ const WITHOUT: [&str; 3] = [
 ];
 
 /// The files with the custom resource definitions of all of Flux's kinds, at the pinned versions. Those of the notification and image kinds are
-/// generated the first time, which takes some seconds, and kept in the cache directory.
+/// generated the first time, which takes about a second, and kept in the cache directory.
 ///
 /// # Errors
 ///
@@ -43,30 +43,8 @@ fn generated() -> Result<PathBuf> {
     if folder.is_dir() {
         return Ok(folder);
     }
-    let go = system_program("go")?;
-    let go = go.parent().unwrap_or(Path::new("/"));
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let path =
-        std::env::join_paths(std::iter::once(go.to_path_buf()).chain(std::env::split_paths(&path)))
-            .context("the folder of Go cannot be on PATH")?;
     let partial = bin.with_file_name(format!("flux-definitions.{}.partial", std::process::id()));
-    let mut command = Command::new(program("controller-gen")?);
-    command
-        .current_dir(testenv_dir().join("flux"))
-        .env("PATH", path)
-        .env("CGO_ENABLED", "0")
-        .env("GOFLAGS", "-mod=readonly")
-        .arg("crd")
-        .arg(format!("output:crd:dir={}", partial.display()))
-        .args(WITHOUT.map(|module| format!("paths={module}/...")));
-    let output = command.output().context("cannot run controller-gen")?;
-    if !output.status.success() {
-        bail!(
-            "controller-gen {}: {}",
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim()
-        );
-    }
+    generate(&testenv_dir().join("flux"), &WITHOUT, &partial)?;
     match std::fs::rename(&partial, &folder) {
         Ok(()) => Ok(folder),
         // Another process was faster; what it made is the same.
@@ -76,6 +54,38 @@ fn generated() -> Result<PathBuf> {
         }
         Err(error) => Err(error).with_context(|| format!("cannot keep {}", folder.display())),
     }
+}
+
+/// Makes the definitions of the kinds in Go modules, at the versions that the go.mod file in `requirements` pins, and writes them into `folder`.
+///
+/// # Errors
+///
+/// When Go is missing, a module cannot be had, or `controller-gen` is not built or fails.
+pub fn generate(requirements: &Path, modules: &[&str], folder: &Path) -> Result<()> {
+    let go = system_program("go")?;
+    let go = go.parent().unwrap_or(Path::new("/"));
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let path =
+        std::env::join_paths(std::iter::once(go.to_path_buf()).chain(std::env::split_paths(&path)))
+            .context("the folder of Go cannot be on PATH")?;
+    let mut command = Command::new(program("controller-gen")?);
+    command
+        .current_dir(requirements)
+        .env("PATH", path)
+        .env("CGO_ENABLED", "0")
+        .env("GOFLAGS", "-mod=readonly")
+        .arg("crd")
+        .arg(format!("output:crd:dir={}", folder.display()))
+        .args(modules.iter().map(|module| format!("paths={module}/...")));
+    let output = command.output().context("cannot run controller-gen")?;
+    if !output.status.success() {
+        bail!(
+            "controller-gen {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        );
+    }
+    Ok(())
 }
 
 fn yaml_files(folder: &Path) -> Result<Vec<PathBuf>> {

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use e2e::flux::{Chart, ChartRepository, push_artifact, push_chart};
+use e2e::flux::{Chart, ChartRepository, generate_definitions, push_artifact, push_chart};
 use e2e::{Flux, FluxController, FluxOptions, Gitea, Repository, TestNamespace};
 use kube::api::DynamicObject;
 use serde_json::{Value, json};
@@ -268,6 +268,69 @@ async fn every_kind_is_served() -> Result<()> {
     assert_eq!(made.data["spec"]["interval"], "10m", "{:?}", made.data);
     let refused = apply(&client, &receiver("pigeon")).await.unwrap_err();
     assert!(format!("{refused:#}").contains("pigeon"), "{refused:#}");
+    Ok(())
+}
+
+/// Of the notification and image controllers only the types can be had. That definitions made of types are the released ones shows where there are both.
+#[test]
+fn generated_definitions_are_those_of_the_releases() -> Result<()> {
+    let module = "github.com/fluxcd/source-controller";
+    let dir = tempfile::tempdir()?;
+    let types = format!("{module}/api");
+    generate_definitions(&e2e::testenv_dir(), &[&types], dir.path())?;
+    let released = e2e::module_dir(module)?.join("config/crd/bases");
+    let mut compared = 0;
+    for entry in std::fs::read_dir(released)? {
+        let released = entry?.path();
+        let generated = dir.path().join(released.file_name().context("no name")?);
+        assert_eq!(
+            std::fs::read_to_string(generated)?,
+            std::fs::read_to_string(&released)?,
+            "{}",
+            released.display()
+        );
+        compared += 1;
+    }
+    assert_eq!(compared, 6);
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn command_builds_compares_and_traces() -> Result<()> {
+    let (flux, gitea) = (e2e::flux().await?, e2e::gitea().await?);
+    let map = config_map("map", "${who:=nobody}");
+    let files = [("map.yaml", &*map)];
+    let (namespace, repository, commit) = repository(flux, gitea, "flux-judge", &files).await?;
+    let (client, name) = (namespace.client(), namespace.name());
+    ready(&client, &git_repository(name, "source", &repository)).await?;
+    let mut object = kustomization(name, "app", "GitRepository", "source");
+    object["spec"]["postBuild"] = json!({"substitute": {"who": "somebody"}});
+    ready(&client, &object).await?;
+
+    let dir = tempfile::tempdir()?;
+    let path = format!("--path={}", dir.path().display());
+    let namespace = format!("--namespace={name}");
+    let call = |verb| [verb, "kustomization", "app", &*namespace, &*path];
+    tokio::fs::write(dir.path().join("map.yaml"), &map).await?;
+    let built = flux.cli(&call("build")).await?;
+    assert!(built.contains("value: somebody"), "{built}");
+    let same = flux.cli_output(&call("diff")).await?;
+    let said = String::from_utf8_lossy(&same.stderr);
+    assert_eq!(same.status.code(), Some(0), "{said}");
+    let other = config_map("map", "else");
+    tokio::fs::write(dir.path().join("map.yaml"), other).await?;
+    let differs = flux.cli_output(&call("diff")).await?;
+    let said = String::from_utf8_lossy(&differs.stdout);
+    assert_eq!(differs.status.code(), Some(1), "{said}");
+    assert!(
+        said.contains("- somebody") && said.contains("+ else"),
+        "{said}"
+    );
+
+    let traced = flux.cli(&["trace", "configmap", "map", &namespace]).await?;
+    for part in ["Kustomization:", "app", "GitRepository:", &commit] {
+        assert!(traced.contains(part), "{part} is not in {traced}");
+    }
     Ok(())
 }
 

@@ -79,8 +79,12 @@ pub(super) async fn ready(client: &Client, object: &Value) -> Result<DynamicObje
     Ok(found)
 }
 
-/// Whether the condition `Ready` is true for this generation or a newer one.
+/// Whether the condition `Ready` is true for this generation or a newer one. A controller writes the conditions some milliseconds before the rest of the
+/// status, of which its own `observedGeneration` tells.
 fn is_ready(object: &DynamicObject, generation: Option<i64>) -> bool {
+    if object.data["status"]["observedGeneration"].as_i64() < generation {
+        return false;
+    }
     let conditions = object.data["status"]["conditions"].as_array();
     conditions.into_iter().flatten().any(|condition| {
         condition["type"] == "Ready"
