@@ -1,6 +1,5 @@
 //! Artifacts from a server that does what real ones do not.
 #![allow(clippy::unwrap_used)]
-
 use std::time::{Duration, Instant};
 
 use flate2::Compression;

@@ -16,7 +16,7 @@ use gitops_core::manifest::render::{
 use gitops_core::manifest::{ManifestSet, Tree, TreeEntry, yaml};
 use serde_json::Value;
 
-fn options(program: &str) -> Result<ProgramOptions> {
+pub(super) fn options(program: &str) -> Result<ProgramOptions> {
     Ok(ProgramOptions {
         program: Some(e2e::program(program)?),
         ..ProgramOptions::default()
@@ -71,7 +71,7 @@ impl Files {
 }
 
 /// A directory as a tree, links that stay inside kept.
-fn read_tree(root: &Path) -> Result<Tree> {
+pub(super) fn read_tree(root: &Path) -> Result<Tree> {
     let root = root.canonicalize()?;
     let mut tree = Tree::new("0123456789abcdef0123456789abcdef01234567", "", "");
     let mut queue = vec![root.clone()];
@@ -110,7 +110,7 @@ fn read_tree(root: &Path) -> Result<Tree> {
 }
 
 /// What a program prints, as objects; without network, and without the user's settings.
-fn printed(program: &str, cwd: &Path, args: &[&str]) -> Result<Vec<Value>> {
+pub(super) fn printed(program: &str, cwd: &Path, args: &[&str]) -> Result<Vec<Value>> {
     let home = tempfile::tempdir()?;
     let output = Command::new(e2e::program(program)?)
         .args(args)

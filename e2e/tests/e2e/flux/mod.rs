@@ -1,4 +1,5 @@
 //! Flux.
 
+mod build;
 mod fixture;
 mod support;
