@@ -1,5 +1,8 @@
 //! Flux.
 
 mod build;
+mod bootstrap;
+mod commands;
 mod fixture;
 mod support;
+mod tenancy;
