@@ -1,7 +1,7 @@
 //! Flux.
 
-mod build;
 mod bootstrap;
+mod build;
 mod commands;
 mod fixture;
 mod support;
