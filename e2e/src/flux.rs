@@ -86,7 +86,7 @@ pub struct FluxOptions {
     pub namespace: String,
     /// Whether the cluster has a node, of kwok's. Without one no Pod becomes ready.
     pub node: bool,
-    /// Whether its custom resource definitions are there. Without them a controller ends after a while.
+    /// Whether its custom resource definitions are there. Without them every controller ends at once, with an error.
     pub definitions: bool,
     /// The controllers that are started; [`FluxServer::start_controller`] starts others later.
     pub controllers: Vec<FluxController>,

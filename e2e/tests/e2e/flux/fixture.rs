@@ -419,7 +419,7 @@ async fn killed_controllers_come_back() -> Result<()> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn cluster_without_definitions() -> Result<()> {
-    let server = e2e::private_flux(&FluxOptions {
+    let mut server = e2e::private_flux(&FluxOptions {
         definitions: false,
         controllers: Vec::new(),
         ..FluxOptions::default()
@@ -432,5 +432,10 @@ async fn cluster_without_definitions() -> Result<()> {
         refused.contains("doesn't have a resource type"),
         "{refused}"
     );
+    for controller in FluxController::ALL {
+        let ended = server.start_controller(controller).await.unwrap_err();
+        let ended = ended.to_string();
+        assert!(ended.contains(" ended with "), "{ended}");
+    }
     Ok(())
 }
