@@ -3,12 +3,25 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::{ObjectMeta, Time};
 use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::GoDuration;
 use super::extra::{Extra, Hidden};
+
+/// A time of `k8s-openapi`, which has a `jiff` of its own, as a [`Timestamp`]; `None` for one that is outside of what it holds.
+pub fn timestamp(time: &Time) -> Option<Timestamp> {
+    Timestamp::from_nanosecond(time.0.as_nanosecond()).ok()
+}
+
+/// The time as `k8s-openapi` has it.
+pub fn time(timestamp: Timestamp) -> Option<Time> {
+    k8s_openapi::jiff::Timestamp::from_nanosecond(timestamp.as_nanosecond())
+        .ok()
+        .map(Time)
+}
 
 /// For `Debug`: metadata without the values of annotations, among which is a copy of the whole object when `kubectl apply` made it.
 pub(crate) struct DebugMeta<'a>(pub(crate) &'a ObjectMeta);
@@ -249,6 +262,11 @@ impl Condition {
     /// Whether the status is `False`; `Unknown` is neither.
     pub fn is_false(&self) -> bool {
         self.status == "False"
+    }
+
+    /// Since when the status is as it is.
+    pub fn since(&self) -> Option<Timestamp> {
+        self.last_transition_time.as_ref().and_then(timestamp)
     }
 
     /// Why, as a word; empty when it gives none.

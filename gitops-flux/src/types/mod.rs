@@ -27,12 +27,15 @@ mod image_repository;
 mod image_update;
 mod inventory;
 mod kustomization;
+pub mod lean;
+mod list;
 pub(crate) mod meta;
 mod oci_repository;
 mod patch;
 mod provider;
 mod receiver;
 pub(crate) mod resource;
+pub mod upgrade;
 mod values;
 
 use gitops_core::extra;
@@ -70,10 +73,12 @@ pub use self::kustomization::{
     Decryption, Kustomization, KustomizationSpec, KustomizationStatus, PostBuild,
     SubstituteReference,
 };
+pub use self::list::{List, Unreadable, read_list};
 pub use self::meta::{
     AccessFrom, Artifact, CommonMetadata, Condition, CrossNamespaceObjectReference,
     DependencyReference, KubeConfigReference, LocalObjectReference, LocalSourceReference,
     NamespaceSelector, NamespacedObjectReference, ObjectReference, SecretKeyReference, Snapshot,
+    time, timestamp,
 };
 pub use self::oci_repository::{
     OCIRepository, OciLayerSelector, OciRepositoryRef, OciRepositorySpec, OciRepositoryStatus,
