@@ -150,7 +150,8 @@ impl Builder {
         self
     }
 
-    /// Leaves the objects as kustomize and substitution made them: without the labels of the owner and `commonMetadata`, with `status`.
+    /// Leaves the objects as kustomize and substitution made them: without the labels of the owner and `commonMetadata`, with `status`,
+    /// and with what is encrypted when the spec has no `decryption`.
     #[must_use]
     pub fn raw(mut self, raw: bool) -> Self {
         self.raw = raw;
@@ -283,15 +284,15 @@ impl OneOfThem {
 }
 
 fn add(build: &mut Build, mut object: Object, owner: &Kustomization, raw: bool) -> Result<()> {
-    if decrypt::is_encrypted_secret(object.value()) {
-        return Err(Error::invalid(format!(
-            "{} is encrypted with SOPS, and spec.decryption does not say how to decrypt it",
-            object.id()
-        )));
-    }
     if !raw {
         if objects::is_kustomization(&object) {
             return Ok(());
+        }
+        if decrypt::is_encrypted_secret(object.value()) {
+            return Err(Error::invalid(format!(
+                "{} is encrypted with SOPS, and spec.decryption does not say how to decrypt it",
+                object.id()
+            )));
         }
         objects::applied(&mut object, owner);
     }

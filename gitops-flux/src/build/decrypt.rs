@@ -250,3 +250,6 @@ pub(super) fn file_of<'t>(tree: &'t Tree, value: &Value) -> Option<&'t str> {
         .find(|(_, entry)| entry.bytes().is_some_and(|bytes| encrypted(bytes)))
         .map(|(path, _)| path)
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,3 +218,83 @@ pub(super) async fn variables(
     variables.check_names()?;
     Ok(variables)
 }
+
+#[cfg(test)]
+mod tests {
+    use gitops_core::ErrorKind;
+
+    use super::*;
+    use crate::types::SubstituteReference;
+
+    fn reference(kind: &str, name: &str, optional: bool) -> SubstituteReference {
+        SubstituteReference {
+            kind: kind.into(),
+            name: name.into(),
+            optional: Some(optional),
+            ..SubstituteReference::default()
+        }
+    }
+
+    fn from() -> From {
+        From::Values(Arc::new(
+            MapValues::new()
+                .with(
+                    "ConfigMap",
+                    "apps",
+                    "a",
+                    [("x", "1\n"), ("y", "1"), ("z", "1")],
+                )
+                .with("Secret", "apps", "a", [("y", "2"), ("z", "2")])
+                .with("Secret", "other", "gone", [("x", "3")])
+                .with("Secret", "apps", "bad", [("tls.crt", "canary")]),
+        ))
+    }
+
+    #[tokio::test]
+    async fn later_values_win_and_own_ones_most() {
+        let post_build = PostBuild {
+            substitute: Some(BTreeMap::from([("z".into(), "3\n3".into())])),
+            substitute_from: Some(vec![
+                reference("ConfigMap", "a", false),
+                reference("Secret", "a", false),
+                reference("Secret", "gone", true),
+            ]),
+            ..PostBuild::default()
+        };
+        let mut warnings = Vec::new();
+        let found = variables(&post_build, "apps", &from(), &mut warnings)
+            .await
+            .unwrap();
+        assert_eq!(
+            found,
+            Variables::from_iter([("x", "1"), ("y", "2"), ("z", "33")])
+        );
+        assert_eq!(warnings.len(), 1, "{warnings:?}");
+        let found = variables(&post_build, "apps", &From::Nowhere, &mut warnings)
+            .await
+            .unwrap();
+        assert_eq!(found, Variables::from_iter([("z", "33")]));
+        let error = variables(&post_build, "apps", &From::Unknown, &mut warnings)
+            .await
+            .unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_or_misnamed_is_told() {
+        for (name, kind) in [
+            ("gone", ErrorKind::NotFound),
+            ("bad", ErrorKind::InvalidInput),
+        ] {
+            let post_build = PostBuild {
+                substitute_from: Some(vec![reference("Secret", name, false)]),
+                ..PostBuild::default()
+            };
+            let error = variables(&post_build, "apps", &from(), &mut Vec::new())
+                .await
+                .unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+            assert!(!format!("{error:#}").contains("canary"));
+        }
+    }
+}

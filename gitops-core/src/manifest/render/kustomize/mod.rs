@@ -3,6 +3,7 @@
 mod edit;
 mod held;
 mod walk;
+mod whole_tree;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
