@@ -210,7 +210,7 @@ pub async fn logs(cluster: &KubeCluster, options: &LogsOptions) -> Result<Vec<Lo
 }
 
 /// The lines that there are and those that come, each controller's in its order. A log that breaks off gives an error, and the others go on; the stream ends when all logs have (a pod was replaced:
-/// ask again), or when it is dropped.
+/// ask again), or when it is dropped. A connection on which nothing comes for the client's read time-out (295 s in `KubeCluster`'s own clients) counts as broken.
 ///
 /// # Errors
 /// `NotFound` when there are no pods of controllers; what opening a log meets.

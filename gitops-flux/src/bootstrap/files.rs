@@ -1,8 +1,6 @@
 //! The three files.
 
-use gitops_core::manifest::render::{
-    KUSTOMIZATIONS, KustomizeRenderer, RenderRequest, Renderer as _,
-};
+use gitops_core::manifest::render::{KUSTOMIZATIONS, RenderRequest, Renderer as _};
 use gitops_core::manifest::{Object, yaml};
 use gitops_core::{Error, Result, ResultExt as _};
 use gitops_git::{Edits, Repository, Snapshot};
@@ -142,7 +140,8 @@ pub(super) async fn rendered(
             path: directory.clone(),
             ..RenderRequest::default()
         };
-        let set = KustomizeRenderer::default()
+        let set = options
+            .kustomize
             .render(&request)
             .await
             .context(|| format!("build {directory}"))?;

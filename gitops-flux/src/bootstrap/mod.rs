@@ -18,6 +18,7 @@ mod install;
 use std::fmt;
 use std::time::Duration;
 
+use gitops_core::manifest::render::KustomizeRenderer;
 use gitops_core::manifest::{Object, yaml};
 use gitops_core::{Error, ErrorKind, Result, ResultExt as _};
 use gitops_git::{CommitOptions, CommitOutcome, Repository};
@@ -55,6 +56,8 @@ pub struct BootstrapOptions {
     pub secret_name: Option<String>,
     /// The author's name and mail address (`Flux`).
     pub author: (String, String),
+    /// Builds a `kustomization.yaml` that was there before, with its patches; not needed for the one that is made here.
+    pub kustomize: KustomizeRenderer,
     /// What is added to the commit's message.
     pub message_appendix: String,
     /// How long the two objects, and then Flux's Deployments, may take to be ready (five minutes each).
@@ -98,6 +101,7 @@ impl BootstrapOptions {
             secret: None,
             secret_name: None,
             author: ("Flux".to_owned(), String::new()),
+            kustomize: KustomizeRenderer::default(),
             message_appendix: String::new(),
             timeout: Duration::from_secs(300),
             wait_for_components: true,

@@ -121,7 +121,7 @@ impl Counting {
             .collect();
         lists
             .iter()
-            .map(|kind| lists.iter().filter(|other| other == kind).count())
+            .map(|kind| lists.iter().filter(|other| *other == kind).count())
             .max()
             .unwrap_or(0)
     }

@@ -48,7 +48,7 @@ async fn objects_are_counted_as_flux_counts_them() {
     );
     let some = stats(&cluster, Some("b")).await.unwrap();
     let found = some.of(FluxKind::Kustomization).unwrap();
-    assert_eq!((found.running, found.failing, found.suspended), (2, 2, 0));
+    assert_eq!((found.running, found.failing, found.suspended), (2, 1, 0));
 
     // What depends on what, from the same objects.
     let graph = DependencyGraph::read(&cluster, None).await.unwrap();

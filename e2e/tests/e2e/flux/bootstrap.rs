@@ -3,6 +3,7 @@
 use anyhow::{Context, Result};
 use e2e::{Gitea, Repository};
 use gitops_core::ErrorKind;
+use gitops_core::manifest::render::{KustomizeRenderer, ProgramOptions};
 use gitops_core::manifest::yaml;
 use gitops_flux::bootstrap::BootstrapOptions;
 use gitops_flux::secret::FluxSecret;
@@ -52,6 +53,10 @@ fn options(gitea: &Gitea, repository: &Repository) -> Result<BootstrapOptions> {
             )?);
     options.version = "v2.7.5".to_owned();
     options.author.1 = "flux@example.com".to_owned();
+    options.kustomize = KustomizeRenderer::new(ProgramOptions {
+        program: Some(e2e::program("kustomize")?),
+        ..ProgramOptions::default()
+    });
     Ok(options)
 }
 

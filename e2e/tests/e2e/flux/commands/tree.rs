@@ -62,11 +62,9 @@ async fn tree_is_the_commands_tree() -> Result<()> {
     let second = crate::flux::support::config_map("of-second", "1");
     let files = [("root/inner.yaml", &*inner), ("second/map.yaml", &*second)];
     gitea.commit(&world.repository, "nested", &files).await?;
-    let source = crate::flux::support::git_repository(name, "source", &world.repository);
     let manager = manager(flux).await?;
     let mut root = crate::flux::support::kustomization(name, "root", "GitRepository", "source");
     root["spec"]["path"] = json!("./root");
-    drop(source);
     manager
         .reconcile(
             &FluxRef::new(FluxKind::GitRepository, name, "source"),
