@@ -197,8 +197,10 @@ async fn bootstrap_over_ssh_next_to_what_is_there() -> Result<()> {
     assert!(done.committed);
     let tree = git.tree(&done.commit, "").await?;
     assert_eq!(
-        tree.get("README.md").and_then(|entry| entry.bytes()),
-        Some(&b"hello"[..])
+        tree.get("README.md")
+            .and_then(|entry| entry.bytes())
+            .map(|bytes| bytes.to_vec()),
+        Some(b"hello".to_vec())
     );
     let account = object("v1", "ServiceAccount", &name, "part");
     let account = found(
