@@ -3,6 +3,9 @@
 mod bootstrap;
 mod build;
 mod commands;
+mod faults;
 mod fixture;
+mod manager;
+mod reconcile;
 mod support;
 mod tenancy;
