@@ -179,20 +179,24 @@ pub async fn diff(
     }
     let ids = &ids;
     let force = kustomization.spec.force == Some(true);
-    let mut entries: Vec<DiffEntry> = futures::stream::iter(&built)
+    // Collected first, so that the whole can be sent to another thread.
+    let compared: Vec<_> = built
+        .iter()
         .map(|object| compare(cluster, object, force, &built))
+        .collect();
+    let mut entries: Vec<DiffEntry> = futures::stream::iter(compared)
         .buffered(AT_ONCE)
         .collect()
         .await;
-    let stale = kustomization
+    let stale: Vec<_> = kustomization
         .inventory()
         .into_iter()
         .flat_map(|inventory| inventory.ids())
         .filter_map(|entry| entry.ok().map(|(id, _)| id))
-        .filter(|id| !ids.contains(id));
-    let mut pruned = futures::stream::iter(stale)
+        .filter(|id| !ids.contains(id))
         .map(|id| prune(cluster, kustomization, id))
-        .buffered(AT_ONCE);
+        .collect();
+    let mut pruned = futures::stream::iter(stale).buffered(AT_ONCE);
     while let Some(entry) = pruned.next().await {
         entries.extend(entry);
     }

@@ -15,6 +15,8 @@
 //! | who waits for whom | [`graph`] |
 //! | what the controllers report and log; how the installation is | [`events`], [`logs`], [`stats`], [`check`] |
 //! | the Secrets that Flux reads, the hooks that it offers | [`secret`], [`receiver`] |
+//! | applications of `gitops-core` as Flux's resources, and back | [`convert`] |
+//! | core's traits: sync, store, state, history | [`FluxBackend`] |
 //! | Flux, kept by itself in a Git repository | `bootstrap` (feature `git`) |
 //!
 //! Programs that deploy without Flux do not need this crate: `gitops-kube` has a backend of its own.
@@ -27,10 +29,12 @@
 //! | `ssh` | making SSH keys for Git |
 
 pub mod artifact;
+pub mod backend;
 #[cfg(feature = "git")]
 pub mod bootstrap;
 pub mod build;
 pub mod check;
+pub mod convert;
 pub mod diff;
 pub mod events;
 pub mod graph;
@@ -46,5 +50,6 @@ pub mod tree;
 pub mod types;
 mod view;
 
+pub use self::backend::{BackendOptions, FluxBackend};
 pub use self::kind::{FluxKind, FluxResource};
 pub use self::manager::{FluxManager, FluxOptions, FluxRef};

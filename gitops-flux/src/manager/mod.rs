@@ -2,7 +2,7 @@
 
 mod delete;
 mod export;
-mod read;
+pub(crate) mod read;
 mod reference;
 pub(crate) mod request;
 mod watch;

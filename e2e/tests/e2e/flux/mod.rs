@@ -4,6 +4,7 @@ mod bootstrap;
 mod build;
 mod commands;
 mod faults;
+mod conformance;
 mod fixture;
 mod manager;
 mod reconcile;

@@ -1,0 +1,264 @@
+//! Flux as a backend of `gitops-core`.
+//!
+//! An [`Application`](gitops_core::application::Application) is a source and a `Kustomization` or `HelmRelease` of its name (see [`convert`](crate::convert)). What others made is shown as applications
+//! too; where a `HelmRelease` has a `Kustomization`'s name, it is called `NAME.helmrelease`.
+//!
+//! # Only when asked
+//!
+//! Flux applies whatever its source has. An application without automated sync keeps its workload suspended between syncs, which everybody sees (`flux get`); its source goes on looking, so that it is
+//! known what a sync would bring. A sync resumes the workload for as long as it runs.
+//!
+//! # A sync
+//!
+//! 1. The operation is noted in an annotation of the workload, at the version that was read: of two that start, one does.
+//! 2. The source is asked to fetch, and waited for; for a sync at a given revision it is pinned to that, and what it follows otherwise is noted beside.
+//! 3. The workload is resumed and asked with the operation's name as the token, and waited for: a result is one of this request and of the revision that the source has fetched.
+//! 4. The outcome is noted, the workload is suspended again, the source let go. What a sync at a revision brought stays until the next sync, or until the application is resumed.
+//!
+//! A task of this process carries the operation on; whoever [waits](gitops_core::backend::Syncer::wait) carries it on too, in whichever process, so that an operation whose process has died ends
+//! when somebody asks for it or starts the next.
+//!
+//! # What Flux cannot do
+//!
+//! - `terminate` ends the operation between two runs of a controller: one that has begun goes on to its end.
+//! - Selective syncs are `Unsupported`, and dry runs of `HelmRelease`s, and syncs of buckets at a given revision.
+//! - A `Kustomization` that was synced without pruning forgets what the source no longer names: a later sync with pruning does not delete it (kustomize-controller 1.7 writes its inventory anew).
+//! - `allowEmpty: false` is kept and does not protect: a path without manifests is an empty set to kustomize-controller.
+//! - `destination.namespace` is `targetNamespace`, which kustomize sets on all objects, those that name another namespace included.
+
+mod access;
+mod drive;
+mod dry_run;
+mod history;
+mod outcome;
+mod pin;
+mod record;
+mod release;
+mod snapshot;
+mod start;
+mod state;
+mod status;
+mod store;
+mod watch;
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use gitops_core::application::{AppRef, ApplicationStatus};
+use gitops_core::backend::{
+    ApplicationStore, Backend, Operation, RevisionHistory, Selector, StateReader, StatusEvent, SyncOptions, SyncOutcome,
+    Syncer,
+};
+use gitops_core::{Error, Result};
+
+pub use self::history::{AutoSync, RollbackOptions, RollbackOutcome};
+use crate::artifact::{ArtifactOptions, ArtifactReader};
+use crate::build::{Builder, KubeValues};
+use crate::convert::ConvertOptions;
+use crate::manager::FluxManager;
+
+/// How many outcomes are remembered that newer operations took the place of.
+const REMEMBERED: usize = 256;
+
+/// How a [`FluxBackend`] works.
+#[derive(Clone, Debug)]
+pub struct BackendOptions {
+    /// What new objects get.
+    pub convert: ConvertOptions,
+    /// Applications of all namespaces are listed and watched, and not only those of the manager's own.
+    pub everywhere: bool,
+    /// How long an operation may take, when it does not say so itself.
+    pub operation_timeout: Duration,
+    /// After so long without a word of a controller an operation ends, saying so.
+    pub unanswered: Duration,
+    /// How long a terminated operation waits for the controller's run.
+    pub terminate: Duration,
+    /// How long the API server may be away while an operation is followed.
+    pub patience: Duration,
+    /// How artifacts are fetched: outside of the cluster, name the way to source-controller.
+    pub artifacts: ArtifactOptions,
+    /// What builds the manifests of `Kustomization`s; `None` takes the `kustomize` on PATH.
+    pub builder: Option<Builder>,
+}
+
+impl Default for BackendOptions {
+    /// One namespace; 15 minutes, 1 minute, 1 minute, 5 minutes.
+    fn default() -> Self {
+        Self {
+            convert: ConvertOptions::default(),
+            everywhere: false,
+            operation_timeout: Duration::from_secs(15 * 60),
+            unanswered: Duration::from_secs(60),
+            terminate: Duration::from_secs(60),
+            patience: Duration::from_secs(5 * 60),
+            artifacts: ArtifactOptions::default(),
+            builder: None,
+        }
+    }
+}
+
+/// Flux as a [`Backend`], with store, state and history. Cheap to clone.
+///
+/// ```no_run
+/// use gitops_core::application::{Application, Source};
+/// use gitops_core::backend::{ApplicationStore, PutMode, SyncOptions, SyncerExt};
+/// use gitops_flux::{FluxBackend, FluxManager};
+///
+/// # async fn example() -> gitops_core::Result<()> {
+/// let backend = FluxBackend::new(FluxManager::connect().await?);
+/// let shop = Application::new("shop")
+///     .source(Source::git("https://git.example.com/team/config").path("prod/shop").revision("main"))
+///     .in_namespace("shop");
+/// backend.put(&shop, PutMode::Upsert).await?;
+/// let outcome = backend.sync_and_wait(&shop.app_ref(), &SyncOptions::default()).await?;
+/// println!("{:?} at {:?}", outcome.phase, outcome.revisions);
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct FluxBackend {
+    pub(crate) manager: FluxManager,
+    pub(crate) options: Arc<BackendOptions>,
+    outcomes: Arc<Mutex<VecDeque<SyncOutcome>>>,
+}
+
+impl fmt::Debug for FluxBackend {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("FluxBackend")
+            .field("manager", &self.manager)
+            .field("options", &self.options)
+            .finish_non_exhaustive()
+    }
+}
+
+impl FluxBackend {
+    /// A backend with default options. Applications that name no namespace are in the manager's.
+    pub fn new(manager: FluxManager) -> Self {
+        Self::with_options(manager, BackendOptions::default())
+    }
+
+    /// A backend.
+    pub fn with_options(manager: FluxManager, options: BackendOptions) -> Self {
+        Self {
+            manager,
+            options: Arc::new(options),
+            outcomes: Arc::default(),
+        }
+    }
+
+    /// The manager of the objects.
+    pub fn manager(&self) -> &FluxManager {
+        &self.manager
+    }
+
+    /// The options.
+    pub fn options(&self) -> &BackendOptions {
+        &self.options
+    }
+
+    fn reader(&self) -> Result<ArtifactReader> {
+        ArtifactReader::new(self.options.artifacts.clone())
+    }
+
+    fn builder(&self) -> Builder {
+        let values = KubeValues::new(self.manager.client().clone());
+        self.options.builder.clone().unwrap_or_else(|| Builder::default().values(values))
+    }
+
+    fn remembered(&self, operation: &Operation) -> Option<SyncOutcome> {
+        let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        outcomes.iter().find(|outcome| outcome.operation.id == operation.id).cloned()
+    }
+
+    fn remember(&self, outcome: &SyncOutcome) {
+        let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
+        if outcomes.iter().any(|known| known.operation.id == outcome.operation.id) {
+            return;
+        }
+        if outcomes.len() >= REMEMBERED {
+            outcomes.pop_front();
+        }
+        outcomes.push_back(outcome.clone());
+    }
+
+    /// Carries an operation on in a task of its own.
+    fn carry_on(&self, app: &AppRef, id: &str) {
+        let (backend, app, id) = (self.clone(), app.clone(), id.to_owned());
+        tokio::spawn(async move {
+            match drive::to_the_end(&backend, &app, &id).await {
+                Ok(outcome) => backend.remember(&outcome),
+                Err(error) => tracing::warn!(%app, operation = id, %error, "an operation is left to whoever asks for it"),
+            }
+        });
+    }
+}
+
+#[async_trait]
+impl Syncer for FluxBackend {
+    /// Besides the contract: `Conflict` for a sync at a given revision while automated sync would undo it, and for a program's sync of a suspended application; `Unsupported` for what Flux cannot do
+    /// (see [the module](self)). It needs a tokio runtime, in which a task carries the operation on.
+    async fn sync(&self, app: &AppRef, options: &SyncOptions) -> Result<Operation> {
+        start::sync(self, app, options).await
+    }
+
+    async fn wait(&self, operation: &Operation) -> Result<SyncOutcome> {
+        if let Some(outcome) = self.remembered(operation) {
+            return Ok(outcome);
+        }
+        let result = drive::to_the_end(self, &operation.app, &operation.id).await;
+        let mut outcome = match result {
+            // It ended, and was taken the place of, between two looks.
+            Err(error) => return self.remembered(operation).ok_or(error),
+            Ok(outcome) => outcome,
+        };
+        outcome.operation = operation.clone();
+        self.remember(&outcome);
+        Ok(outcome)
+    }
+
+    /// The operation ends between two runs of a controller: a run that has begun goes on to its end, and what it applies stays applied.
+    async fn terminate(&self, operation: &Operation) -> Result<()> {
+        if self.remembered(operation).is_some() {
+            return Ok(());
+        }
+        start::terminate(self, operation).await
+    }
+
+    async fn status(&self, app: &AppRef) -> Result<ApplicationStatus> {
+        status::of(&self.load(app).await?)
+    }
+
+    fn watch(&self, selector: Selector) -> BoxStream<'static, Result<StatusEvent>> {
+        watch::watch(self.clone(), selector)
+    }
+}
+
+impl Backend for FluxBackend {
+    fn name(&self) -> &'static str {
+        "flux"
+    }
+
+    fn store(&self) -> Option<&dyn ApplicationStore> {
+        Some(self)
+    }
+
+    fn state(&self) -> Option<&dyn StateReader> {
+        Some(self)
+    }
+
+    fn history(&self) -> Option<&dyn RevisionHistory> {
+        Some(self)
+    }
+}
+
+/// What is done through another cluster's kubeconfig cannot be looked at here.
+fn check_in_cluster(what: &str, is_elsewhere: bool) -> Result<()> {
+    match is_elsewhere {
+        true => Err(Error::unsupported(what, "an application for another cluster")),
+        false => Ok(()),
+    }
+}

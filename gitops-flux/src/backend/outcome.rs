@@ -1,0 +1,126 @@
+//! What an operation did to each resource, as far as Flux tells.
+//!
+//! kustomize-controller 1.7 keeps no list of what it changed: it writes events, with a line for each object that it made, changed or deleted, and an inventory of all. Events may be missing; then
+//! what is new in the inventory is taken for created, and what is not, for unchanged.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use gitops_core::backend::ResourceAction;
+use gitops_core::manifest::ObjectId;
+
+use super::FluxBackend;
+use super::access::Loaded;
+use super::record::Record;
+use crate::convert::Workload;
+use crate::events::{EventsOptions, events};
+use crate::kind::FluxResource as _;
+use crate::types::InventoryEntry;
+
+/// Events are written beside the status, and may come a moment later.
+const LATER: Duration = Duration::from_millis(400);
+
+/// What the workload has in its inventory.
+pub(super) fn inventory(workload: &Workload) -> Vec<InventoryEntry> {
+    match workload {
+        Workload::Kustomization(object) => object.inventory().map(|inventory| inventory.entries.clone()).unwrap_or_default(),
+        Workload::HelmRelease(_) => Vec::new(),
+    }
+}
+
+/// `Kind/namespace/name action`, as `ssa.ChangeSetEntry` prints it.
+fn line(line: &str) -> Option<(String, ResourceAction)> {
+    let (subject, action) = line.trim().rsplit_once(' ')?;
+    let action = match action {
+        "created" => ResourceAction::Created,
+        "configured" => ResourceAction::Updated,
+        "deleted" => ResourceAction::Pruned,
+        _ => return None,
+    };
+    subject.contains('/').then(|| (subject.to_owned(), action))
+}
+
+fn subject(id: &ObjectId) -> String {
+    match id.namespace.is_empty() {
+        true => format!("{}/{}", id.kind, id.name),
+        false => format!("{}/{}/{}", id.kind, id.namespace, id.name),
+    }
+}
+
+async fn told(backend: &FluxBackend, loaded: &Loaded, record: &Record) -> BTreeMap<String, ResourceAction> {
+    let workload = loaded.workload_ref();
+    let options = EventsOptions::about(workload.kind, &*workload.namespace, &*workload.name);
+    let mut told = BTreeMap::new();
+    let Ok(found) = events(backend.manager.cluster(), &options).await else {
+        return told;
+    };
+    // Their times have no fractions.
+    let since = record.started_at.as_second();
+    for event in found {
+        if event.at.is_none_or(|at| at.as_second() < since) {
+            continue;
+        }
+        told.extend(event.message.lines().filter_map(line));
+    }
+    told
+}
+
+/// Each resource with what happened to it: those of the inventory, then those that are gone from it.
+pub(super) async fn resources(
+    backend: &FluxBackend,
+    loaded: &Loaded,
+    record: &Record,
+    before: Option<&[InventoryEntry]>,
+) -> Vec<(String, ResourceAction)> {
+    let now = inventory(loaded.workload());
+    if now.is_empty() && before.is_none_or(<[_]>::is_empty) {
+        return Vec::new();
+    }
+    let mut said = told(backend, loaded, record).await;
+    if said.is_empty() {
+        tokio::time::sleep(LATER).await;
+        said = told(backend, loaded, record).await;
+    }
+    let has = |all: &[InventoryEntry], id: &str| all.iter().any(|entry| entry.id == id);
+    let said_of = |entry: &InventoryEntry| {
+        let id = entry.object_id().ok()?;
+        said.get(&subject(&id)).copied()
+    };
+    let mut all: Vec<_> = now
+        .iter()
+        .map(|entry| {
+            let is_new = before.is_some_and(|before| !has(before, &entry.id));
+            let action = said_of(entry).unwrap_or(match is_new {
+                true => ResourceAction::Created,
+                false => ResourceAction::Unchanged,
+            });
+            (entry.id.clone(), action)
+        })
+        .collect();
+    for entry in before.into_iter().flatten().filter(|entry| !has(&now, &entry.id)) {
+        let action = said_of(entry).unwrap_or(match record.ask.prune {
+            true => ResourceAction::Pruned,
+            false => ResourceAction::PruneSkipped,
+        });
+        all.push((entry.id.clone(), action));
+    }
+    all
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_of_events_are_read() {
+        let created = Some(("ConfigMap/a/b".to_owned(), ResourceAction::Created));
+        assert_eq!(line("ConfigMap/a/b created"), created);
+        let pruned = Some(("ClusterRole/x:y".to_owned(), ResourceAction::Pruned));
+        assert_eq!(line("ClusterRole/x:y deleted"), pruned);
+        for other in ["Health check passed in 1s", "", "created", "ConfigMap/a/b unchanged"] {
+            assert_eq!(line(other), None, "{other}");
+        }
+        assert_eq!(subject(&ObjectId::new("", "ConfigMap", "a", "b")), "ConfigMap/a/b");
+        assert_eq!(subject(&ObjectId::new("", "Namespace", "", "b")), "Namespace/b");
+    }
+}

@@ -1,0 +1,152 @@
+//! All applications of a namespace, or of all, with one list for each kind.
+
+use std::collections::HashMap;
+
+use gitops_core::application::AppRef;
+use gitops_core::backend::Selector;
+use gitops_core::{Error, Result};
+use serde_json::Value;
+
+use super::FluxBackend;
+use super::access::{Loaded, SUFFIX, reference};
+use crate::convert::{Parts, SourceObject, Workload};
+use crate::kind::{FluxKind, FluxResource};
+use crate::manager::read::says_not_installed;
+use crate::manager::{FluxRef, ListOptions, Unreadable};
+use crate::types::{
+    Bucket, ExternalArtifact, GitRepository, HelmChart, HelmRelease, HelmRepository, Kustomization, OCIRepository,
+};
+
+/// The objects of Flux that applications are made of.
+#[derive(Debug, Default)]
+pub(super) struct Snapshot {
+    pub(super) workloads: HashMap<FluxRef, Workload>,
+    pub(super) sources: HashMap<FluxRef, SourceObject>,
+    pub(super) charts: HashMap<FluxRef, HelmChart>,
+    pub(super) unreadable: Vec<Unreadable>,
+}
+
+impl Snapshot {
+    /// The application of a workload.
+    pub(super) fn loaded(&self, workload: &Workload) -> Loaded {
+        let namespace = workload.namespace();
+        let source = workload.source_ref().and_then(|named| reference(&named, namespace));
+        let chart = match workload {
+            Workload::HelmRelease(object) => chart_of(object),
+            Workload::Kustomization(_) => None,
+        };
+        Loaded {
+            parts: Parts {
+                source: source.and_then(|named| self.sources.get(&named).cloned()),
+                workload: workload.clone(),
+            },
+            chart: chart.and_then(|named| self.charts.get(&named).cloned()),
+            value: Value::Null,
+        }
+    }
+
+    /// What the application of a workload is called.
+    pub(super) fn name(&self, backend: &FluxBackend, named: &FluxRef) -> AppRef {
+        let twin = FluxRef::new(FluxKind::Kustomization, &*named.namespace, &*named.name);
+        match named.kind == FluxKind::HelmRelease && self.workloads.contains_key(&twin) {
+            true => backend.name_in(&named.namespace, &format!("{}{SUFFIX}", named.name)),
+            false => backend.name_in(&named.namespace, &named.name),
+        }
+    }
+}
+
+/// The chart that a release had made: `status.helmChart` is `namespace/name`.
+pub(super) fn chart_of(object: &HelmRelease) -> Option<FluxRef> {
+    object.spec.chart.as_ref()?;
+    let (namespace, name) = object.status.as_ref()?.helm_chart.as_deref()?.split_once('/')?;
+    Some(FluxRef::new(FluxKind::HelmChart, namespace, name))
+}
+
+impl FluxBackend {
+    /// Where the applications of a selector are; `None` for everywhere.
+    pub(super) fn scope(&self, selector: &Selector) -> ListOptions {
+        let own = || self.manager.options().namespace.clone();
+        let named = |namespace: &str| match namespace {
+            "" => own(),
+            namespace => namespace.to_owned(),
+        };
+        let namespace = match (&selector.app, &selector.namespace) {
+            (Some(app), _) => Some(named(&app.namespace)),
+            (None, Some(namespace)) => Some(named(namespace)),
+            (None, None) => (!self.options.everywhere).then(own),
+        };
+        ListOptions {
+            namespace,
+            labels: None,
+        }
+    }
+
+    async fn list_into<K: FluxResource>(
+        &self,
+        options: &ListOptions,
+        unreadable: &mut Vec<Unreadable>,
+        mut take: impl FnMut(FluxRef, K),
+    ) -> Result<()> {
+        let list = match self.manager.list::<K>(options).await {
+            Ok(list) => list,
+            // A Flux without this kind has none of its objects.
+            Err(error) if says_not_installed(&error) => return Ok(()),
+            Err(error) => return Err(error),
+        };
+        unreadable.extend(list.unreadable);
+        for object in list.items {
+            take(FluxRef::of(&object), object);
+        }
+        Ok(())
+    }
+
+    /// The objects of a selector's namespace. Sources of other namespaces are not read where only one is: what names one of them is told without it.
+    pub(super) async fn snapshot(&self, selector: &Selector) -> Result<Snapshot> {
+        let options = self.scope(selector);
+        let mut all = Snapshot::default();
+        let Snapshot {
+            workloads,
+            sources,
+            charts,
+            unreadable,
+        } = &mut all;
+        self.list_into(&options, unreadable, |named, object: Kustomization| {
+            workloads.insert(named, Workload::Kustomization(Box::new(object)));
+        })
+        .await?;
+        self.list_into(&options, unreadable, |named, object: HelmRelease| {
+            workloads.insert(named, Workload::HelmRelease(Box::new(object)));
+        })
+        .await?;
+        self.list_into(&options, unreadable, |named, object: GitRepository| {
+            sources.insert(named, SourceObject::Git(Box::new(object)));
+        })
+        .await?;
+        self.list_into(&options, unreadable, |named, object: OCIRepository| {
+            sources.insert(named, SourceObject::Oci(Box::new(object)));
+        })
+        .await?;
+        self.list_into(&options, unreadable, |named, object: HelmRepository| {
+            sources.insert(named, SourceObject::Helm(Box::new(object)));
+        })
+        .await?;
+        self.list_into(&options, unreadable, |named, object: Bucket| {
+            sources.insert(named, SourceObject::Bucket(Box::new(object)));
+        })
+        .await?;
+        self.list_into(&options, unreadable, |named, object: ExternalArtifact| {
+            sources.insert(named, SourceObject::External(Box::new(object)));
+        })
+        .await?;
+        self.list_into(&options, unreadable, |named, object: HelmChart| {
+            charts.insert(named, object);
+        })
+        .await?;
+        Ok(all)
+    }
+}
+
+/// What could not be read, as errors.
+pub(super) fn broken(one: &Unreadable) -> Error {
+    Error::integrity(format!("{} cannot be read: {}", one.object, one.reason))
+}
