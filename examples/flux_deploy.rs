@@ -11,9 +11,11 @@ use anyhow::{Result, bail};
 use clap::Parser;
 use console::style;
 use gitops::core::backend::{ApplicationStore as _, DeleteOptions};
-use gitops::flux::reconcile::{Update, WaitOptions};
 use gitops::flux::manager::Change;
-use gitops::flux::types::{GitRepository, GitRepositoryRef, Kustomization, LocalObjectReference, ObjectReference};
+use gitops::flux::reconcile::{Update, WaitOptions};
+use gitops::flux::types::{
+    GitRepository, GitRepositoryRef, Kustomization, LocalObjectReference, ObjectReference,
+};
 use gitops::flux::{FluxBackend, FluxKind, FluxManager, FluxOptions, FluxRef, FluxResource};
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -122,7 +124,10 @@ async fn main() -> Result<()> {
 
     // Any backend's eyes see it too: as an application.
     let backend = FluxBackend::new(manager.clone());
-    println!("\n{:<24} {:<10} {:<12} REVISION", "APPLICATION", "SYNC", "HEALTH");
+    println!(
+        "\n{:<24} {:<10} {:<12} REVISION",
+        "APPLICATION", "SYNC", "HEALTH"
+    );
     let name = gitops::core::application::AppRef::new(&*cli.name);
     let stored = backend.get(&name).await?;
     if let Some(status) = &stored.status {
@@ -138,7 +143,9 @@ async fn main() -> Result<()> {
 
     if cli.delete {
         backend.delete(&name, &DeleteOptions::default()).await?;
-        manager.delete(&FluxRef::of(&source), &Default::default()).await?;
+        manager
+            .delete(&FluxRef::of(&source), &Default::default())
+            .await?;
         println!("{named} is being deleted, with what it deployed");
     }
     Ok(())

@@ -6,8 +6,8 @@ use std::time::Duration;
 use gitops_core::ErrorKind;
 use gitops_core::application::{
     Application, Automated, Backoff, ClusterRef, Destination, Directory, Helm, HelmFileParameter,
-    HelmParameter, Hydrate, IgnoreDifference, Info, Jsonnet, Kustomize, KustomizeReplica, ManagedNamespaceMetadata, Plugin,
-    Render, Retry, Source,
+    HelmParameter, Hydrate, IgnoreDifference, Info, Jsonnet, Kustomize, KustomizeReplica,
+    ManagedNamespaceMetadata, Plugin, Render, Retry, Source,
 };
 use gitops_flux::FluxKind;
 use gitops_flux::convert::{
@@ -24,7 +24,11 @@ fn convert(app: &Application) -> Parts {
 
 fn git() -> Application {
     Application::new("shop")
-        .source(Source::git("https://example.com/team/config").path("prod/shop").revision("main"))
+        .source(
+            Source::git("https://example.com/team/config")
+                .path("prod/shop")
+                .revision("main"),
+        )
         .in_namespace("shop")
 }
 
@@ -77,43 +81,100 @@ fn automated() -> Automated {
 /// Applications with a bit of everything that Flux takes.
 fn accepted() -> Vec<Application> {
     let sha = "0123456789abcdef0123456789abcdef01234567";
-    let mut all = vec![git(), chart(), git().automated(automated()), chart().automated(automated())];
-    for revision in ["v1.2.3", "^1", "refs/heads/v1.2.3", "refs/tags/stable", "feature/x", sha] {
-        all.push(with(git(), |app| app.sources[0].target_revision = Some(revision.into())));
+    let mut all = vec![
+        git(),
+        chart(),
+        git().automated(automated()),
+        chart().automated(automated()),
+    ];
+    for revision in [
+        "v1.2.3",
+        "^1",
+        "refs/heads/v1.2.3",
+        "refs/tags/stable",
+        "feature/x",
+        sha,
+    ] {
+        all.push(with(git(), |app| {
+            app.sources[0].target_revision = Some(revision.into())
+        }));
     }
     for path in [None, Some("."), Some("./"), Some("./a/"), Some("a/b/")] {
-        all.push(with(git(), |app| app.sources[0].path = path.map(str::to_owned)));
+        all.push(with(git(), |app| {
+            app.sources[0].path = path.map(str::to_owned)
+        }));
     }
-    all.push(with(git(), |app| app.sources[0].repo_url = "git@example.com:team/config.git".into()));
-    all.push(with(git(), |app| app.sources[0].repo_url = "ssh://git@example.com/team/config.git".into()));
+    all.push(with(git(), |app| {
+        app.sources[0].repo_url = "git@example.com:team/config.git".into()
+    }));
+    all.push(with(git(), |app| {
+        app.sources[0].repo_url = "ssh://git@example.com/team/config.git".into()
+    }));
     all.push(with(git(), |app| {
         app.project = "team".into();
         app.labels.insert("team".into(), "a".into());
-        app.annotations.insert("example.com/note".into(), "x".into());
+        app.annotations
+            .insert("example.com/note".into(), "x".into());
         app.finalizers = vec!["resources-finalizer.argocd.argoproj.io".into()];
-        app.info = vec![Info { name: "url".into(), value: "https://x".into() }];
+        app.info = vec![Info {
+            name: "url".into(),
+            value: "https://x".into(),
+        }];
         app.revision_history_limit = Some(3);
         app.sources[0].name = Some("main".into());
         app.suspended = true;
-        app.sync_policy.options = vec!["CreateNamespace=true".into(), "ServerSideApply=true".into()];
+        app.sync_policy.options =
+            vec!["CreateNamespace=true".into(), "ServerSideApply=true".into()];
         app.sync_policy.managed_namespace_metadata = Some(ManagedNamespaceMetadata {
             labels: [("a".to_owned(), "b".to_owned())].into(),
             ..ManagedNamespaceMetadata::default()
         });
         app.sync_policy.retry = Some(Retry {
             limit: -1,
-            backoff: Backoff { duration: Duration::from_micros(1500), factor: 3, max_duration: Duration::from_secs(61) },
+            backoff: Backoff {
+                duration: Duration::from_micros(1500),
+                factor: 3,
+                max_duration: Duration::from_secs(61),
+            },
             refresh: true,
         });
-        app.ignore_differences = vec![IgnoreDifference { kind: "Deployment".into(), jq_path_expressions: vec![".x".into()], ..IgnoreDifference::default() }];
+        app.ignore_differences = vec![IgnoreDifference {
+            kind: "Deployment".into(),
+            jq_path_expressions: vec![".x".into()],
+            ..IgnoreDifference::default()
+        }];
     }));
-    all.push(with(git().automated(automated()), |app| app.suspended = true));
-    all.push(git().automated(Automated { enabled: Some(false), prune: true, ..Automated::default() }));
-    all.push(git().automated(Automated { enabled: Some(true), allow_empty: true, ..automated() }));
-    all.push(with(git(), |app| app.destination = Destination { cluster: ClusterRef::Name("other".into()), namespace: String::new() }));
-    all.push(rendered(git(), Render::Directory(Directory { recurse: true, ..Directory::default() })));
+    all.push(with(git().automated(automated()), |app| {
+        app.suspended = true
+    }));
+    all.push(git().automated(Automated {
+        enabled: Some(false),
+        prune: true,
+        ..Automated::default()
+    }));
+    all.push(git().automated(Automated {
+        enabled: Some(true),
+        allow_empty: true,
+        ..automated()
+    }));
+    all.push(with(git(), |app| {
+        app.destination = Destination {
+            cluster: ClusterRef::Name("other".into()),
+            namespace: String::new(),
+        }
+    }));
+    all.push(rendered(
+        git(),
+        Render::Directory(Directory {
+            recurse: true,
+            ..Directory::default()
+        }),
+    ));
     all.push(rendered(git(), Render::Directory(Directory::default())));
-    all.push(rendered(with(git(), |app| app.sources[0].path = None), Render::Directory(Directory::default())));
+    all.push(rendered(
+        with(git(), |app| app.sources[0].path = None),
+        Render::Directory(Directory::default()),
+    ));
     all.push(rendered(git(), Render::Kustomize(Box::default())));
     all.push(kustomize(|settings| {
         settings.name_prefix = "a-".into();
@@ -133,22 +194,51 @@ fn accepted() -> Vec<Application> {
         settings.ignore_missing_components = true;
         settings.patches = vec![json!({"patch": "- op: remove\n  path: /x\n", "target": {"kind": "Deployment", "labelSelector": "a=b"}})];
     }));
-    all.push(with(git(), |app| app.sources[0] = Source::oci("oci://registry.example.com/team/config").path("x")));
-    all.push(with(git(), |app| app.sources[0] = Source::oci("oci://registry.example.com/team/config").revision("sha256:abcd")));
-    all.push(with(git(), |app| app.sources[0] = Source::oci("oci://registry.example.com/team/config").revision("1.x")));
-    all.push(helm(with(git(), |app| app.sources[0] = Source::oci("oci://registry.example.com/charts/shop").revision("1.2.3")), |_| {}));
+    all.push(with(git(), |app| {
+        app.sources[0] = Source::oci("oci://registry.example.com/team/config").path("x")
+    }));
+    all.push(with(git(), |app| {
+        app.sources[0] =
+            Source::oci("oci://registry.example.com/team/config").revision("sha256:abcd")
+    }));
+    all.push(with(git(), |app| {
+        app.sources[0] = Source::oci("oci://registry.example.com/team/config").revision("1.x")
+    }));
+    all.push(helm(
+        with(git(), |app| {
+            app.sources[0] = Source::oci("oci://registry.example.com/charts/shop").revision("1.2.3")
+        }),
+        |_| {},
+    ));
     all.push(with(chart(), |app| app.sources[0].target_revision = None));
-    all.push(with(chart(), |app| app.sources[0].repo_url = "oci://registry.example.com/charts".into()));
-    all.push(with(chart(), |app| app.destination.namespace = String::new()));
-    all.push(helm(git(), |settings| settings.value_files = vec!["values-prod.yaml".into(), "more/x.yaml".into()]));
-    all.push(helm(with(git(), |app| app.sources[0].path = None), |settings| settings.value_files = vec!["values-prod.yaml".into()]));
+    all.push(with(chart(), |app| {
+        app.sources[0].repo_url = "oci://registry.example.com/charts".into()
+    }));
+    all.push(with(chart(), |app| {
+        app.destination.namespace = String::new()
+    }));
+    all.push(helm(git(), |settings| {
+        settings.value_files = vec!["values-prod.yaml".into(), "more/x.yaml".into()]
+    }));
+    all.push(helm(
+        with(git(), |app| app.sources[0].path = None),
+        |settings| settings.value_files = vec!["values-prod.yaml".into()],
+    ));
     all.push(helm(chart().automated(automated()), |settings| {
         settings.release_name = "other".into();
         settings.namespace = "elsewhere".into();
         settings.values = "a: 1\nb: {c: yes}\n".into();
         settings.parameters = vec![
-            HelmParameter { name: "b.d".into(), value: "3".into(), force_string: true },
-            HelmParameter { name: "e".into(), value: "true".into(), force_string: false },
+            HelmParameter {
+                name: "b.d".into(),
+                value: "3".into(),
+                force_string: true,
+            },
+            HelmParameter {
+                name: "e".into(),
+                value: "true".into(),
+                force_string: false,
+            },
         ];
         settings.value_files = vec!["prod.yaml".into()];
         settings.ignore_missing_value_files = true;
@@ -158,11 +248,23 @@ fn accepted() -> Vec<Application> {
         settings.pass_credentials = true;
         settings.version = "v3".into();
     }));
-    all.push(helm(chart(), |settings| settings.values_object = json!({"a": {"b": [1, null]}}).as_object().cloned()));
+    all.push(helm(chart(), |settings| {
+        settings.values_object = json!({"a": {"b": [1, null]}}).as_object().cloned()
+    }));
     all.push(with(chart().automated(automated()), |app| {
         app.ignore_differences = vec![
-            IgnoreDifference { group: "apps".into(), kind: "Deployment".into(), json_pointers: vec!["/spec/replicas".into()], ..IgnoreDifference::default() },
-            IgnoreDifference { group: "*".into(), kind: "*".into(), json_pointers: vec!["/x".into()], ..IgnoreDifference::default() },
+            IgnoreDifference {
+                group: "apps".into(),
+                kind: "Deployment".into(),
+                json_pointers: vec!["/spec/replicas".into()],
+                ..IgnoreDifference::default()
+            },
+            IgnoreDifference {
+                group: "*".into(),
+                kind: "*".into(),
+                json_pointers: vec!["/x".into()],
+                ..IgnoreDifference::default()
+            },
         ];
     }));
     all
@@ -177,15 +279,20 @@ fn what_is_accepted_comes_back_equal() {
         // Through JSON, as the API server keeps it.
         let again = match &parts.workload {
             Workload::Kustomization(object) => {
-                let object: Kustomization = serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
+                let object: Kustomization =
+                    serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
                 Workload::Kustomization(Box::new(object))
             }
             Workload::HelmRelease(object) => {
-                let object: HelmRelease = serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
+                let object: HelmRelease =
+                    serde_json::from_value(serde_json::to_value(object).unwrap()).unwrap();
                 Workload::HelmRelease(Box::new(object))
             }
         };
-        let again = Parts { source: parts.source.clone(), workload: again };
+        let again = Parts {
+            source: parts.source.clone(),
+            workload: again,
+        };
         assert_eq!(to_application(&again).unwrap(), *app);
     }
     println!("{} applications came back equal", all.len());
@@ -221,30 +328,67 @@ fn a_kustomization_has_what_the_application_says() {
             "timeout": "5m", "wait": true,
         })
     );
-    assert!(object.metadata.annotations.as_ref().is_none_or(|all| !all.contains_key(SYNC)));
-    let Some(SourceObject::Git(source)) = &parts.source else { panic!("no GitRepository") };
-    assert_eq!(serde_json::to_value(&source.spec).unwrap(), json!({"url": "https://example.com/team/config", "interval": "1m", "ref": {"branch": "main"}}));
-    assert_eq!(source.metadata.annotations.as_ref().unwrap()[APPLICATION], "shop");
+    assert!(
+        object
+            .metadata
+            .annotations
+            .as_ref()
+            .is_none_or(|all| !all.contains_key(SYNC))
+    );
+    let Some(SourceObject::Git(source)) = &parts.source else {
+        panic!("no GitRepository")
+    };
+    assert_eq!(
+        serde_json::to_value(&source.spec).unwrap(),
+        json!({"url": "https://example.com/team/config", "interval": "1m", "ref": {"branch": "main"}})
+    );
+    assert_eq!(
+        source.metadata.annotations.as_ref().unwrap()[APPLICATION],
+        "shop"
+    );
 }
 
 #[test]
 fn without_automated_sync_nothing_is_reconciled_by_itself() {
-    for (app, is_helm) in [(git(), false), (chart(), true), (git().automated(Automated { enabled: Some(false), ..Automated::default() }), false)] {
+    for (app, is_helm) in [
+        (git(), false),
+        (chart(), true),
+        (
+            git().automated(Automated {
+                enabled: Some(false),
+                ..Automated::default()
+            }),
+            false,
+        ),
+    ] {
         let parts = convert(&app);
         assert_eq!(parts.workload.is_helm(), is_helm);
         assert!(parts.workload.is_suspended());
-        assert_eq!(parts.workload.metadata().annotations.as_ref().unwrap()[SYNC], MANUAL);
+        assert_eq!(
+            parts.workload.metadata().annotations.as_ref().unwrap()[SYNC],
+            MANUAL
+        );
     }
-    assert!(!convert(&git().automated(automated())).workload.is_suspended());
+    assert!(
+        !convert(&git().automated(automated()))
+            .workload
+            .is_suspended()
+    );
 }
 
 #[test]
 fn a_release_has_what_the_application_says() {
     let app = helm(chart().automated(automated()), |settings| {
         settings.values = "image: {tag: '1'}\n".into();
-        settings.parameters = vec![HelmParameter { name: "image.tag".into(), value: "2".into(), force_string: true }];
+        settings.parameters = vec![HelmParameter {
+            name: "image.tag".into(),
+            value: "2".into(),
+            force_string: true,
+        }];
     });
-    let parts = convert(&with(app, |app| app.sync_policy.options = vec!["CreateNamespace=true".into()]));
+    let parts = convert(&with(app, |app| {
+        app.sync_policy.options = vec!["CreateNamespace=true".into()]
+    }));
     let spec = serde_json::to_value(&release(&parts).spec).unwrap();
     assert_eq!(
         spec,
@@ -255,7 +399,9 @@ fn a_release_has_what_the_application_says() {
             "install": {"crds": "CreateReplace", "createNamespace": true}, "upgrade": {"crds": "CreateReplace"},
         })
     );
-    let in_git = convert(&helm(git(), |settings| settings.value_files = vec!["prod.yaml".into()]));
+    let in_git = convert(&helm(git(), |settings| {
+        settings.value_files = vec!["prod.yaml".into()]
+    }));
     let chart = serde_json::to_value(&release(&in_git).spec.chart).unwrap();
     assert_eq!(
         chart,
@@ -268,12 +414,24 @@ fn a_release_has_what_the_application_says() {
 
 #[test]
 fn only_what_flux_has_no_field_for_is_kept() {
-    let kept = |app: &Application| convert(app).workload.metadata().annotations.clone().unwrap_or_default().remove(KEPT);
+    let kept = |app: &Application| {
+        convert(app)
+            .workload
+            .metadata()
+            .annotations
+            .clone()
+            .unwrap_or_default()
+            .remove(KEPT)
+    };
     assert_eq!(kept(&git().automated(automated().allow_empty(true))), None);
-    let value: Value = serde_json::from_str(&kept(&with(git(), |app| app.project = "team".into())).unwrap()).unwrap();
+    let value: Value =
+        serde_json::from_str(&kept(&with(git(), |app| app.project = "team".into())).unwrap())
+            .unwrap();
     assert_eq!(value, json!([{"at": "/project", "is": "team"}]));
     // Values are a HelmRelease's own.
-    let secret = helm(chart(), |settings| settings.values_object = json!({"password": "canary"}).as_object().cloned());
+    let secret = helm(chart(), |settings| {
+        settings.values_object = json!({"password": "canary"}).as_object().cloned()
+    });
     assert!(kept(&secret).is_none_or(|text| !text.contains("canary")));
 }
 
@@ -284,7 +442,9 @@ fn what_others_change_in_fluxs_fields_is_seen() {
         app.project = "team".into();
     });
     let mut parts = convert(&app);
-    let Workload::Kustomization(object) = &mut parts.workload else { panic!() };
+    let Workload::Kustomization(object) = &mut parts.workload else {
+        panic!()
+    };
     object.spec.path = Some("./dev".into());
     let seen = to_application(&parts).unwrap();
     assert_eq!(seen.sources[0].path.as_deref(), Some("dev"));
@@ -294,80 +454,301 @@ fn what_others_change_in_fluxs_fields_is_seen() {
 #[test]
 fn what_core_has_no_place_for_stays() {
     let mut parts = convert(&git());
-    let Workload::Kustomization(object) = &mut parts.workload else { panic!() };
+    let Workload::Kustomization(object) = &mut parts.workload else {
+        panic!()
+    };
     object.metadata.uid = Some("u".into());
     object.spec.service_account_name = Some("deployer".into());
     object.spec.interval = Some("1h".parse().unwrap());
     object.spec.wait = Some(false);
     object.spec.extra.insert("newField".into(), json!(1));
-    object.metadata.annotations.as_mut().unwrap().insert("reconcile.fluxcd.io/requestedAt".into(), "t".into());
-    let changed = to_flux(&with(git(), |app| app.sources[0].path = Some("dev".into())), &ConvertOptions::default(), Some(&parts)).unwrap();
+    object
+        .metadata
+        .annotations
+        .as_mut()
+        .unwrap()
+        .insert("reconcile.fluxcd.io/requestedAt".into(), "t".into());
+    let changed = to_flux(
+        &with(git(), |app| app.sources[0].path = Some("dev".into())),
+        &ConvertOptions::default(),
+        Some(&parts),
+    )
+    .unwrap();
     let object = kustomization(&changed);
-    assert_eq!(object.spec.service_account_name.as_deref(), Some("deployer"));
+    assert_eq!(
+        object.spec.service_account_name.as_deref(),
+        Some("deployer")
+    );
     assert_eq!(object.spec.interval.as_ref().unwrap().as_str(), "1h");
     assert_eq!(object.spec.wait, Some(false));
     assert_eq!(object.spec.extra["newField"], 1);
     assert_eq!(object.spec.path.as_deref(), Some("./dev"));
-    assert!(object.metadata.annotations.as_ref().unwrap().contains_key("reconcile.fluxcd.io/requestedAt"));
+    assert!(
+        object
+            .metadata
+            .annotations
+            .as_ref()
+            .unwrap()
+            .contains_key("reconcile.fluxcd.io/requestedAt")
+    );
 }
 
 #[test]
 fn what_flux_would_do_differently_is_refused_by_name() {
     let cases: Vec<(&str, Application)> = vec![
         ("sources", Application::new("a")),
-        ("sources", git().source(Source::git("https://example.com/x").revision("main"))),
-        ("hydrate", with(git(), |app| app.hydrate = Some(Hydrate::default()))),
-        ("sources[0].render.plugin", rendered(git(), Render::Plugin(Plugin::default()))),
-        ("sources[0].targetRevision", with(git(), |app| app.sources[0].target_revision = None)),
-        ("sources[0].targetRevision", with(git(), |app| app.sources[0].target_revision = Some("HEAD".into()))),
-        ("sources[0].targetRevision", with(git(), |app| app.sources[0].target_revision = Some("-x".into()))),
-        ("sources[0].path", with(git(), |app| app.sources[0].path = Some("../x".into()))),
-        ("sources[0].path", with(git(), |app| app.sources[0].path = Some("/etc".into()))),
-        ("sources[0].path", with(git(), |app| app.sources[0].path = Some("a\\..\\b".into()))),
-        ("sources[0].ref", with(git(), |app| app.sources[0].ref_name = Some("values".into()))),
-        ("sources[0].repoURL", with(git(), |app| app.sources[0].repo_url = "https://u:canary@example.com/x".into())),
-        ("sources[0].repoURL", with(git(), |app| app.sources[0].repo_url = "https://canary@example.com/x".into())),
-        ("sources[0].repoURL", with(git(), |app| app.sources[0].repo_url = "file:///srv/x".into())),
-        ("sources[0].repoURL", with(git(), |app| app.sources[0].repo_url = "--upload-pack=x".into())),
-        ("sources[0].chart", with(git(), |app| app.sources[0].chart = Some("x".into()))),
-        ("sources[0].chart", with(chart(), |app| app.sources[0].chart = None)),
-        ("include", rendered(git(), Render::Directory(Directory { include: Some("*".into()), ..Directory::default() }))),
-        ("exclude", rendered(git(), Render::Directory(Directory { exclude: Some("*".into()), ..Directory::default() }))),
-        ("jsonnet", rendered(git(), Render::Directory(Directory { jsonnet: Some(Jsonnet::default()), ..Directory::default() }))),
-        ("commonLabels", kustomize(|settings| { settings.common_labels.insert("a".into(), "b".into()); })),
-        ("commonAnnotations", kustomize(|settings| { settings.common_annotations.insert("a".into(), "b".into()); })),
-        ("replicas", kustomize(|settings| settings.replicas = vec![KustomizeReplica::default()])),
-        ("version", kustomize(|settings| settings.version = "v5".into())),
-        ("kubeVersion", kustomize(|settings| settings.kube_version = "1.30".into())),
-        ("patches[0].path", kustomize(|settings| settings.patches = vec![json!({"path": "x.yaml"})])),
-        ("patches[0].options", kustomize(|settings| settings.patches = vec![json!({"patch": "", "options": {"allowNameChange": true}})])),
-        ("images[0]", kustomize(|settings| settings.images = vec!["app".into()])),
-        ("images[0]", kustomize(|settings| settings.images = vec!["app=*:1".into()])),
-        ("images[0]", kustomize(|settings| settings.images = vec!["app:$ARGOCD_APP_REVISION".into()])),
-        ("components[0]", kustomize(|settings| settings.components = vec!["https://example.com/x".into()])),
-        ("fileParameters", helm(chart(), |settings| settings.file_parameters = vec![HelmFileParameter::default()])),
-        ("helm.kubeVersion", helm(chart(), |settings| settings.kube_version = "1.30".into())),
-        ("helm.version", helm(chart(), |settings| settings.version = "v2".into())),
-        ("valueFiles[0]", helm(chart(), |settings| settings.value_files = vec!["$values/x.yaml".into()])),
-        ("valueFiles[0]", helm(chart(), |settings| settings.value_files = vec!["../x.yaml".into()])),
-        ("helm.values", helm(chart(), |settings| settings.values = "canary: [".into())),
-        ("parameters[0]", helm(chart(), |settings| settings.parameters = vec![HelmParameter { name: "a[0]".into(), value: "canary".into(), force_string: false }])),
-        ("valueFiles", helm(with(git(), |app| app.sources[0] = Source::oci("oci://r.example.com/x")), |settings| settings.value_files = vec!["x.yaml".into()])),
-        ("selfHeal", git().automated(Automated::default().prune(true))),
-        ("automated.prune", chart().automated(Automated::default().self_heal(true))),
-        ("ignoreDifferences", with(git().automated(automated()), |app| app.ignore_differences = vec![IgnoreDifference::default()])),
-        ("ignoreDifferences[0]", with(chart().automated(automated()), |app| app.ignore_differences = vec![IgnoreDifference { jq_path_expressions: vec![".x".into()], ..IgnoreDifference::default() }])),
+        (
+            "sources",
+            git().source(Source::git("https://example.com/x").revision("main")),
+        ),
+        (
+            "hydrate",
+            with(git(), |app| app.hydrate = Some(Hydrate::default())),
+        ),
+        (
+            "sources[0].render.plugin",
+            rendered(git(), Render::Plugin(Plugin::default())),
+        ),
+        (
+            "sources[0].targetRevision",
+            with(git(), |app| app.sources[0].target_revision = None),
+        ),
+        (
+            "sources[0].targetRevision",
+            with(git(), |app| {
+                app.sources[0].target_revision = Some("HEAD".into())
+            }),
+        ),
+        (
+            "sources[0].targetRevision",
+            with(git(), |app| {
+                app.sources[0].target_revision = Some("-x".into())
+            }),
+        ),
+        (
+            "sources[0].path",
+            with(git(), |app| app.sources[0].path = Some("../x".into())),
+        ),
+        (
+            "sources[0].path",
+            with(git(), |app| app.sources[0].path = Some("/etc".into())),
+        ),
+        (
+            "sources[0].path",
+            with(git(), |app| app.sources[0].path = Some("a\\..\\b".into())),
+        ),
+        (
+            "sources[0].ref",
+            with(git(), |app| app.sources[0].ref_name = Some("values".into())),
+        ),
+        (
+            "sources[0].repoURL",
+            with(git(), |app| {
+                app.sources[0].repo_url = "https://u:canary@example.com/x".into()
+            }),
+        ),
+        (
+            "sources[0].repoURL",
+            with(git(), |app| {
+                app.sources[0].repo_url = "https://canary@example.com/x".into()
+            }),
+        ),
+        (
+            "sources[0].repoURL",
+            with(git(), |app| {
+                app.sources[0].repo_url = "file:///srv/x".into()
+            }),
+        ),
+        (
+            "sources[0].repoURL",
+            with(git(), |app| {
+                app.sources[0].repo_url = "--upload-pack=x".into()
+            }),
+        ),
+        (
+            "sources[0].chart",
+            with(git(), |app| app.sources[0].chart = Some("x".into())),
+        ),
+        (
+            "sources[0].chart",
+            with(chart(), |app| app.sources[0].chart = None),
+        ),
+        (
+            "include",
+            rendered(
+                git(),
+                Render::Directory(Directory {
+                    include: Some("*".into()),
+                    ..Directory::default()
+                }),
+            ),
+        ),
+        (
+            "exclude",
+            rendered(
+                git(),
+                Render::Directory(Directory {
+                    exclude: Some("*".into()),
+                    ..Directory::default()
+                }),
+            ),
+        ),
+        (
+            "jsonnet",
+            rendered(
+                git(),
+                Render::Directory(Directory {
+                    jsonnet: Some(Jsonnet::default()),
+                    ..Directory::default()
+                }),
+            ),
+        ),
+        (
+            "commonLabels",
+            kustomize(|settings| {
+                settings.common_labels.insert("a".into(), "b".into());
+            }),
+        ),
+        (
+            "commonAnnotations",
+            kustomize(|settings| {
+                settings.common_annotations.insert("a".into(), "b".into());
+            }),
+        ),
+        (
+            "replicas",
+            kustomize(|settings| settings.replicas = vec![KustomizeReplica::default()]),
+        ),
+        (
+            "version",
+            kustomize(|settings| settings.version = "v5".into()),
+        ),
+        (
+            "kubeVersion",
+            kustomize(|settings| settings.kube_version = "1.30".into()),
+        ),
+        (
+            "patches[0].path",
+            kustomize(|settings| settings.patches = vec![json!({"path": "x.yaml"})]),
+        ),
+        (
+            "patches[0].options",
+            kustomize(|settings| {
+                settings.patches = vec![json!({"patch": "", "options": {"allowNameChange": true}})]
+            }),
+        ),
+        (
+            "images[0]",
+            kustomize(|settings| settings.images = vec!["app".into()]),
+        ),
+        (
+            "images[0]",
+            kustomize(|settings| settings.images = vec!["app=*:1".into()]),
+        ),
+        (
+            "images[0]",
+            kustomize(|settings| settings.images = vec!["app:$ARGOCD_APP_REVISION".into()]),
+        ),
+        (
+            "components[0]",
+            kustomize(|settings| settings.components = vec!["https://example.com/x".into()]),
+        ),
+        (
+            "fileParameters",
+            helm(chart(), |settings| {
+                settings.file_parameters = vec![HelmFileParameter::default()]
+            }),
+        ),
+        (
+            "helm.kubeVersion",
+            helm(chart(), |settings| settings.kube_version = "1.30".into()),
+        ),
+        (
+            "helm.version",
+            helm(chart(), |settings| settings.version = "v2".into()),
+        ),
+        (
+            "valueFiles[0]",
+            helm(chart(), |settings| {
+                settings.value_files = vec!["$values/x.yaml".into()]
+            }),
+        ),
+        (
+            "valueFiles[0]",
+            helm(chart(), |settings| {
+                settings.value_files = vec!["../x.yaml".into()]
+            }),
+        ),
+        (
+            "helm.values",
+            helm(chart(), |settings| settings.values = "canary: [".into()),
+        ),
+        (
+            "parameters[0]",
+            helm(chart(), |settings| {
+                settings.parameters = vec![HelmParameter {
+                    name: "a[0]".into(),
+                    value: "canary".into(),
+                    force_string: false,
+                }]
+            }),
+        ),
+        (
+            "valueFiles",
+            helm(
+                with(git(), |app| {
+                    app.sources[0] = Source::oci("oci://r.example.com/x")
+                }),
+                |settings| settings.value_files = vec!["x.yaml".into()],
+            ),
+        ),
+        (
+            "selfHeal",
+            git().automated(Automated::default().prune(true)),
+        ),
+        (
+            "automated.prune",
+            chart().automated(Automated::default().self_heal(true)),
+        ),
+        (
+            "ignoreDifferences",
+            with(git().automated(automated()), |app| {
+                app.ignore_differences = vec![IgnoreDifference::default()]
+            }),
+        ),
+        (
+            "ignoreDifferences[0]",
+            with(chart().automated(automated()), |app| {
+                app.ignore_differences = vec![IgnoreDifference {
+                    jq_path_expressions: vec![".x".into()],
+                    ..IgnoreDifference::default()
+                }]
+            }),
+        ),
         ("syncOptions", git().sync_option("Replace=true")),
         ("syncOptions", git().sync_option("Validate=false")),
-        ("destination.cluster", with(git(), |app| app.destination.cluster = ClusterRef::Server("https://other".into()))),
-        ("annotations", with(git(), |app| { app.annotations.insert(KEPT.into(), "[]".into()); })),
+        (
+            "destination.cluster",
+            with(git(), |app| {
+                app.destination.cluster = ClusterRef::Server("https://other".into())
+            }),
+        ),
+        (
+            "annotations",
+            with(git(), |app| {
+                app.annotations.insert(KEPT.into(), "[]".into());
+            }),
+        ),
     ];
     let count = cases.len();
     for (field, app) in cases {
         let error = to_flux(&app, &ConvertOptions::default(), None).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::InvalidInput, "{field}: {error}");
         assert!(error.to_string().contains(field), "{field}: {error}");
-        assert!(!format!("{error:#} {error:?}").contains("canary"), "{field}: {error:?}");
+        assert!(
+            !format!("{error:#} {error:?}").contains("canary"),
+            "{field}: {error:?}"
+        );
     }
     println!("{count} refusals");
 }
@@ -387,15 +768,27 @@ fn what_others_made_is_an_application() {
         "spec": {"interval": "1m", "url": "ssh://git@example.com/fleet"},
     }))
     .unwrap();
-    let parts = Parts { source: Some(SourceObject::Git(Box::new(source))), workload: Workload::Kustomization(Box::new(object)) };
+    let parts = Parts {
+        source: Some(SourceObject::Git(Box::new(source))),
+        workload: Workload::Kustomization(Box::new(object)),
+    };
     let app = to_application(&parts).unwrap();
-    assert_eq!((&*app.namespace, &*app.name, app.suspended), ("flux-system", "apps", true));
+    assert_eq!(
+        (&*app.namespace, &*app.name, app.suspended),
+        ("flux-system", "apps", true)
+    );
     assert_eq!(app.annotations.keys().collect::<Vec<_>>(), ["note"]);
     assert_eq!(app.sources[0].target_revision.as_deref(), Some("master"));
     assert_eq!(app.sources[0].path.as_deref(), Some("apps"));
     assert_eq!(app.destination.cluster, ClusterRef::Name("prod".into()));
-    assert!(app.sync_policy.automated.is_some_and(|automated| automated.prune && automated.self_heal));
-    let Render::Kustomize(settings) = &app.sources[0].render else { panic!() };
+    assert!(
+        app.sync_policy
+            .automated
+            .is_some_and(|automated| automated.prune && automated.self_heal)
+    );
+    let Render::Kustomize(settings) = &app.sources[0].render else {
+        panic!()
+    };
     assert_eq!(settings.images, ["a:1"]);
 
     // It can be changed; its source, which others may use too, cannot.
@@ -403,7 +796,9 @@ fn what_others_made_is_an_application() {
     let changed = to_flux(&paused, &ConvertOptions::default(), Some(&parts)).unwrap();
     assert!(!changed.workload.is_suspended());
     assert_eq!(changed.source, parts.source);
-    let moved = with(app, |app| app.sources[0].target_revision = Some("other".into()));
+    let moved = with(app, |app| {
+        app.sources[0].target_revision = Some("other".into())
+    });
     let mut owned = parts.clone();
     if let Some(SourceObject::Git(source)) = &mut owned.source {
         source.metadata.uid = Some("u".into());
@@ -416,25 +811,49 @@ fn what_others_made_is_an_application() {
         "spec": {"interval": "1h", "chart": {"spec": {"chart": "podinfo", "version": "6.x", "sourceRef": {"kind": "HelmRepository", "name": "podinfo"}}}},
     }))
     .unwrap();
-    let source: HelmRepository = serde_json::from_value(json!({"metadata": {"name": "podinfo"}, "spec": {"url": "https://charts.example.com"}})).unwrap();
-    let parts = Parts { source: Some(SourceObject::Helm(Box::new(source))), workload: Workload::HelmRelease(Box::new(object.clone())) };
+    let source: HelmRepository = serde_json::from_value(
+        json!({"metadata": {"name": "podinfo"}, "spec": {"url": "https://charts.example.com"}}),
+    )
+    .unwrap();
+    let parts = Parts {
+        source: Some(SourceObject::Helm(Box::new(source))),
+        workload: Workload::HelmRelease(Box::new(object.clone())),
+    };
     let app = to_application(&parts).unwrap();
     assert_eq!(app.sources[0].chart.as_deref(), Some("podinfo"));
     assert_eq!(app.sources[0].target_revision.as_deref(), Some("6.x"));
 
     // One whose source is not there is shown all the same.
-    let lost = Parts { source: None, workload: Workload::HelmRelease(Box::new(object)) };
-    assert_eq!(to_application(&lost).unwrap().sources[0].repo_url, "missing://HelmRepository/apps/podinfo");
+    let lost = Parts {
+        source: None,
+        workload: Workload::HelmRelease(Box::new(object)),
+    };
+    assert_eq!(
+        to_application(&lost).unwrap().sources[0].repo_url,
+        "missing://HelmRepository/apps/podinfo"
+    );
 }
 
 #[test]
 fn a_damaged_annotation_is_said() {
     let mut parts = convert(&with(git(), |app| app.project = "team".into()));
-    let Workload::Kustomization(object) = &mut parts.workload else { panic!() };
-    object.metadata.annotations.as_mut().unwrap().insert(KEPT.into(), "[{\"at\":\"/name\",\"is\":".into());
-    assert_eq!(to_application(&parts).unwrap_err().kind(), ErrorKind::Integrity);
+    let Workload::Kustomization(object) = &mut parts.workload else {
+        panic!()
+    };
+    object
+        .metadata
+        .annotations
+        .as_mut()
+        .unwrap()
+        .insert(KEPT.into(), "[{\"at\":\"/name\",\"is\":".into());
+    assert_eq!(
+        to_application(&parts).unwrap_err().kind(),
+        ErrorKind::Integrity
+    );
     // Nobody becomes another application by an annotation.
-    let Workload::Kustomization(object) = &mut parts.workload else { panic!() };
+    let Workload::Kustomization(object) = &mut parts.workload else {
+        panic!()
+    };
     object.metadata.annotations.as_mut().unwrap().insert(KEPT.into(), json!([{"at": "/info", "is": [{"name": "a", "value": "b"}]}, {"at": "/name", "is": "other"}]).to_string());
     assert_eq!(to_application(&parts).unwrap().name, "shop");
 }
@@ -454,8 +873,14 @@ fn credentials_are_of_whole_hosts_and_paths() {
             _ => panic!("no GitRepository"),
         }
     };
-    assert_eq!(secret("https://example.com/team/config").as_deref(), Some("team"));
-    assert_eq!(secret("https://example.com/teams/config").as_deref(), Some("host"));
+    assert_eq!(
+        secret("https://example.com/team/config").as_deref(),
+        Some("team")
+    );
+    assert_eq!(
+        secret("https://example.com/teams/config").as_deref(),
+        Some("host")
+    );
     assert_eq!(secret("https://example.com.evil/team/config"), None);
     assert_eq!(secret("http://example.com/team/config"), None);
 }

@@ -34,7 +34,11 @@ impl Loaded {
     }
 
     pub(crate) fn version(&self) -> &str {
-        self.workload().metadata().resource_version.as_deref().unwrap_or_default()
+        self.workload()
+            .metadata()
+            .resource_version
+            .as_deref()
+            .unwrap_or_default()
     }
 
     pub(crate) fn workload_ref(&self) -> FluxRef {
@@ -45,7 +49,11 @@ impl Loaded {
     pub(crate) fn source_ref(&self) -> Option<FluxRef> {
         let source = self.parts.source.as_ref()?;
         let meta = source.metadata();
-        Some(FluxRef::new(source.kind(), meta.namespace.clone()?, meta.name.clone()?))
+        Some(FluxRef::new(
+            source.kind(),
+            meta.namespace.clone()?,
+            meta.name.clone()?,
+        ))
     }
 
     pub(crate) fn record(&self) -> Result<Option<Record>> {
@@ -59,7 +67,11 @@ impl Loaded {
 
 pub(crate) fn reference(named: &ObjectReference, own: &str) -> Option<FluxRef> {
     let kind = FluxKind::of_reference(named)?;
-    let namespace = named.namespace.as_deref().filter(|text| !text.is_empty()).unwrap_or(own);
+    let namespace = named
+        .namespace
+        .as_deref()
+        .filter(|text| !text.is_empty())
+        .unwrap_or(own);
     Some(FluxRef::new(kind, namespace, &*named.name))
 }
 
@@ -68,28 +80,41 @@ pub(crate) fn read_source(kind: FluxKind, value: Value) -> Result<Option<SourceO
     let named = what();
     let broken = |error| unreadable(named, error);
     Ok(Some(match kind {
-        FluxKind::GitRepository => SourceObject::Git(serde_json::from_value(value).map_err(broken)?),
-        FluxKind::OCIRepository => SourceObject::Oci(serde_json::from_value(value).map_err(broken)?),
-        FluxKind::HelmRepository => SourceObject::Helm(serde_json::from_value(value).map_err(broken)?),
+        FluxKind::GitRepository => {
+            SourceObject::Git(serde_json::from_value(value).map_err(broken)?)
+        }
+        FluxKind::OCIRepository => {
+            SourceObject::Oci(serde_json::from_value(value).map_err(broken)?)
+        }
+        FluxKind::HelmRepository => {
+            SourceObject::Helm(serde_json::from_value(value).map_err(broken)?)
+        }
         FluxKind::Bucket => SourceObject::Bucket(serde_json::from_value(value).map_err(broken)?),
-        FluxKind::ExternalArtifact => SourceObject::External(serde_json::from_value(value).map_err(broken)?),
+        FluxKind::ExternalArtifact => {
+            SourceObject::External(serde_json::from_value(value).map_err(broken)?)
+        }
         _ => return Ok(None),
     }))
 }
 
 fn text(value: &Value, field: &str) -> String {
-    value["metadata"][field].as_str().unwrap_or_default().to_owned()
+    value["metadata"][field]
+        .as_str()
+        .unwrap_or_default()
+        .to_owned()
 }
 
 fn read_workload(kind: FluxKind, value: &Value) -> Result<Workload> {
     let named = FluxRef::new(kind, text(value, "namespace"), text(value, "name"));
     Ok(match kind {
         FluxKind::HelmRelease => {
-            let object: HelmRelease = serde_json::from_value(value.clone()).map_err(|error| unreadable(named, error))?;
+            let object: HelmRelease =
+                serde_json::from_value(value.clone()).map_err(|error| unreadable(named, error))?;
             Workload::HelmRelease(Box::new(object))
         }
         _ => {
-            let object: Kustomization = serde_json::from_value(value.clone()).map_err(|error| unreadable(named, error))?;
+            let object: Kustomization =
+                serde_json::from_value(value.clone()).map_err(|error| unreadable(named, error))?;
             Workload::Kustomization(Box::new(object))
         }
     })
@@ -130,21 +155,27 @@ impl FluxBackend {
     async fn find_workload(&self, app: &AppRef) -> Result<Option<(FluxKind, Value)>> {
         let namespace = self.namespace_of(app);
         for kind in [FluxKind::Kustomization, FluxKind::HelmRelease] {
-            if let Some(value) = self.find(&FluxRef::new(kind, namespace, &*app.name)).await? {
+            if let Some(value) = self
+                .find(&FluxRef::new(kind, namespace, &*app.name))
+                .await?
+            {
                 return Ok(Some((kind, value)));
             }
         }
         let Some(name) = app.name.strip_suffix(SUFFIX) else {
             return Ok(None);
         };
-        let value = self.find(&FluxRef::new(FluxKind::HelmRelease, namespace, name)).await?;
+        let value = self
+            .find(&FluxRef::new(FluxKind::HelmRelease, namespace, name))
+            .await?;
         Ok(value.map(|value| (FluxKind::HelmRelease, value)))
     }
 
     /// The objects of an application.
     pub(crate) async fn load(&self, app: &AppRef) -> Result<Loaded> {
         let found = self.find_workload(app).await?;
-        let (kind, value) = found.ok_or_else(|| Error::not_found(format!("there is no application {app}")))?;
+        let (kind, value) =
+            found.ok_or_else(|| Error::not_found(format!("there is no application {app}")))?;
         self.complete(read_workload(kind, &value)?, value).await
     }
 
@@ -152,7 +183,8 @@ impl FluxBackend {
     pub(crate) async fn reload(&self, of: &Loaded) -> Result<Loaded> {
         let named = of.workload_ref();
         let value = self.manager.get_value(&named).await?;
-        self.complete(read_workload(named.kind, &value)?, value).await
+        self.complete(read_workload(named.kind, &value)?, value)
+            .await
     }
 
     async fn complete(&self, workload: Workload, value: Value) -> Result<Loaded> {
@@ -164,7 +196,9 @@ impl FluxBackend {
         {
             chart = Some(serde_json::from_value(found).map_err(|error| unreadable(named, error))?);
         }
-        if let Some(named) = workload.source_ref().and_then(|named| reference(&named, workload.namespace()))
+        if let Some(named) = workload
+            .source_ref()
+            .and_then(|named| reference(&named, workload.namespace()))
             && let Some(found) = self.find(&named).await?
         {
             source = read_source(named.kind, found)?;
@@ -177,9 +211,17 @@ impl FluxBackend {
     }
 
     /// A merge patch at a version.
-    pub(crate) async fn patch_at(&self, object: &FluxRef, version: &str, mut patch: Value) -> Result<Value> {
+    pub(crate) async fn patch_at(
+        &self,
+        object: &FluxRef,
+        version: &str,
+        mut patch: Value,
+    ) -> Result<Value> {
         patch["metadata"]["resourceVersion"] = json!(version);
-        let query = [("fieldManager", self.manager.options().field_manager.as_str())];
+        let query = [(
+            "fieldManager",
+            self.manager.options().field_manager.as_str(),
+        )];
         let request = Request {
             method: Method::PATCH,
             path: with_query(&path_of(&self.manager.resolve(object))?, &query),
@@ -192,19 +234,43 @@ impl FluxBackend {
     }
 
     /// Makes an object.
-    pub(crate) async fn create_object(&self, kind: FluxKind, namespace: &str, object: &impl Serialize) -> Result<Value> {
-        self.write(Method::POST, kind, &collection(kind, Some(namespace))?, object).await
+    pub(crate) async fn create_object(
+        &self,
+        kind: FluxKind,
+        namespace: &str,
+        object: &impl Serialize,
+    ) -> Result<Value> {
+        self.write(
+            Method::POST,
+            kind,
+            &collection(kind, Some(namespace))?,
+            object,
+        )
+        .await
     }
 
     /// Replaces an object at the version that it has in it.
-    pub(crate) async fn replace_object(&self, object: &FluxRef, with: &impl Serialize) -> Result<Value> {
+    pub(crate) async fn replace_object(
+        &self,
+        object: &FluxRef,
+        with: &impl Serialize,
+    ) -> Result<Value> {
         let path = path_of(&self.manager.resolve(object))?;
         self.write(Method::PUT, object.kind, &path, with).await
     }
 
-    async fn write(&self, method: Method, kind: FluxKind, path: &str, object: &impl Serialize) -> Result<Value> {
+    async fn write(
+        &self,
+        method: Method,
+        kind: FluxKind,
+        path: &str,
+        object: &impl Serialize,
+    ) -> Result<Value> {
         let query = [
-            ("fieldManager", self.manager.options().field_manager.as_str()),
+            (
+                "fieldManager",
+                self.manager.options().field_manager.as_str(),
+            ),
             ("fieldValidation", "Strict"),
         ];
         let body = serde_json::to_vec(object)

@@ -24,7 +24,9 @@ use super::{FluxBackend, outcome, pin, status};
 use crate::convert::{PINNED, Workload};
 use crate::kind::FluxKind;
 use crate::manager::FluxRef;
-use crate::reconcile::{Cause, Expectation, FORCE_AT, Failure, REQUESTED_AT, State, Verdict, Waiting, verdict};
+use crate::reconcile::{
+    Cause, Expectation, FORCE_AT, Failure, REQUESTED_AT, State, Verdict, Waiting, verdict,
+};
 use crate::types::InventoryEntry;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
@@ -52,7 +54,11 @@ enum Judged {
 }
 
 /// Carries operation `id` on until it has ended.
-pub(super) async fn to_the_end(backend: &FluxBackend, app: &AppRef, id: &str) -> Result<SyncOutcome> {
+pub(super) async fn to_the_end(
+    backend: &FluxBackend,
+    app: &AppRef,
+    id: &str,
+) -> Result<SyncOutcome> {
     let mut away_since: Option<Instant> = None;
     let mut delay = FIRST_DELAY;
     let mut before: Option<Vec<InventoryEntry>> = None;
@@ -105,7 +111,9 @@ async fn one_step(
         // It cannot go on, and whoever waits is told why.
         Err(error) => {
             let again = backend.load(app).await?;
-            let record = again.record()?.filter(|record| record.id == id && record.outcome.is_none());
+            let record = again
+                .record()?
+                .filter(|record| record.id == id && record.outcome.is_none());
             let record = record.ok_or(error);
             let (record, error) = match record {
                 Ok(record) => (record, "it could not be carried on".to_owned()),
@@ -118,7 +126,10 @@ async fn one_step(
                 record,
                 before: None,
             };
-            driver.end(OperationPhase::Error, error, Vec::new()).await.map(|()| None)
+            driver
+                .end(OperationPhase::Error, error, Vec::new())
+                .await
+                .map(|()| None)
         }
     }
 }
@@ -134,7 +145,13 @@ struct Driver<'a> {
 impl Driver<'_> {
     async fn step(self) -> Result<()> {
         if self.loaded.is_deleting() && self.record.outcome.is_none() {
-            return self.end(OperationPhase::Failed, "the application is being deleted".to_owned(), Vec::new()).await;
+            return self
+                .end(
+                    OperationPhase::Failed,
+                    "the application is being deleted".to_owned(),
+                    Vec::new(),
+                )
+                .await;
         }
         match self.record.step {
             Step::Source => self.source().await,
@@ -166,13 +183,16 @@ impl Driver<'_> {
             let mut patch = json!({"metadata": {"annotations": {REQUESTED_AT: token}}});
             let mut needed = state.requested.as_deref() != Some(&token);
             if Some(&object) == self.loaded.source_ref().as_ref()
-                && let Some(pinned) = pin::patch(&live, object.kind, self.record.ask.revision.as_deref())?
+                && let Some(pinned) =
+                    pin::patch(&live, object.kind, self.record.ask.revision.as_deref())?
             {
                 merge(&mut patch, pinned);
                 needed = true;
             }
             if needed {
-                let version = live["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+                let version = live["metadata"]["resourceVersion"]
+                    .as_str()
+                    .unwrap_or_default();
                 self.backend.patch_at(&object, version, patch).await?;
             }
             let expected = Expectation {
@@ -182,14 +202,23 @@ impl Driver<'_> {
             match self.wait_for(&object, expected, false).await? {
                 Judged::Done => {}
                 Judged::Changed => return Ok(()),
-                Judged::Late(why) => return self.end(OperationPhase::Failed, why, Vec::new()).await,
+                Judged::Late(why) => {
+                    return self.end(OperationPhase::Failed, why, Vec::new()).await;
+                }
                 Judged::Failed(failure) => {
-                    return self.failed(&format!("{object}: {}", said(&failure)), &failure).await;
+                    return self
+                        .failed(&format!("{object}: {}", said(&failure)), &failure)
+                        .await;
                 }
             }
         }
         self.loaded = self.backend.reload(&self.loaded).await?;
-        let artifact = self.loaded.parts.source.as_ref().and_then(|source| source.artifact());
+        let artifact = self
+            .loaded
+            .parts
+            .source
+            .as_ref()
+            .and_then(|source| source.artifact());
         self.record.expected = artifact.map(|artifact| artifact.revision.clone());
         self.begin_workload().await
     }
@@ -236,7 +265,8 @@ impl Driver<'_> {
             return self.terminated().await;
         }
         if self.loaded.workload().is_suspended() {
-            let message = "it was suspended meanwhile; what had begun may have been applied".to_owned();
+            let message =
+                "it was suspended meanwhile; what had begun may have been applied".to_owned();
             return self.end(OperationPhase::Failed, message, Vec::new()).await;
         }
         let object = self.loaded.workload_ref();
@@ -263,24 +293,42 @@ impl Driver<'_> {
         match self.loaded.workload() {
             Workload::Kustomization(_) => self.record.expected.clone(),
             Workload::HelmRelease(release) if release.spec.chart.is_some() => None,
-            Workload::HelmRelease(_) => self.record.expected.clone().filter(|revision| revision.contains(':')),
+            Workload::HelmRelease(_) => self
+                .record
+                .expected
+                .clone()
+                .filter(|revision| revision.contains(':')),
         }
     }
 
     async fn succeeded(mut self) -> Result<()> {
         self.loaded = self.backend.reload(&self.loaded).await?;
         let Some(applied) = status::applied(&self.loaded) else {
-            return self.end(OperationPhase::Error, "nothing was applied".to_owned(), Vec::new()).await;
+            return self
+                .end(
+                    OperationPhase::Error,
+                    "nothing was applied".to_owned(),
+                    Vec::new(),
+                )
+                .await;
         };
         if let Some(asked) = &self.record.ask.revision
             && !status::is_revision(&self.loaded, &applied, asked)
         {
-            let message = format!("{applied} was applied, and not {asked}: the source was changed meanwhile");
+            let message =
+                format!("{applied} was applied, and not {asked}: the source was changed meanwhile");
             return self.end(OperationPhase::Failed, message, Vec::new()).await;
         }
-        let resources = outcome::resources(self.backend, &self.loaded, &self.record, self.before.as_deref()).await;
+        let resources = outcome::resources(
+            self.backend,
+            &self.loaded,
+            &self.record,
+            self.before.as_deref(),
+        )
+        .await;
         let message = format!("applied {applied}");
-        self.end(OperationPhase::Succeeded, message, resources).await
+        self.end(OperationPhase::Succeeded, message, resources)
+            .await
     }
 
     /// One run goes on to its end: no controller can be called back. No further one begins.
@@ -297,10 +345,13 @@ impl Driver<'_> {
             }
         }
         let message = match state.is_running() {
-            true => "it was terminated; the controller is still at its last run, which may apply more",
+            true => {
+                "it was terminated; the controller is still at its last run, which may apply more"
+            }
             false => "it was terminated; what had begun may have been applied",
         };
-        self.end(OperationPhase::Failed, message.to_owned(), Vec::new()).await
+        self.end(OperationPhase::Failed, message.to_owned(), Vec::new())
+            .await
     }
 
     // The end.
@@ -324,15 +375,25 @@ impl Driver<'_> {
             }
         }
         let resources = match self.record.step {
-            Step::Workload => outcome::resources(self.backend, &self.loaded, &self.record, self.before.as_deref()).await,
+            Step::Workload => {
+                outcome::resources(
+                    self.backend,
+                    &self.loaded,
+                    &self.record,
+                    self.before.as_deref(),
+                )
+                .await
+            }
             _ => Vec::new(),
         };
-        self.end(OperationPhase::Failed, why.to_owned(), resources).await
+        self.end(OperationPhase::Failed, why.to_owned(), resources)
+            .await
     }
 
     async fn explained(&self, object: &FluxRef, mut message: String) -> String {
         let explain = self.backend.manager.explain(object);
-        if let Ok(Ok(explanation)) = tokio::time::timeout(self.backend.manager.options().deadline, explain).await
+        if let Ok(Ok(explanation)) =
+            tokio::time::timeout(self.backend.manager.options().deadline, explain).await
             && !explanation.is_empty()
         {
             message.push_str(&format!("; {explanation}"));
@@ -341,10 +402,17 @@ impl Driver<'_> {
     }
 
     /// Notes how it ended, and puts everything back to where it is between operations.
-    async fn end(mut self, phase: OperationPhase, message: String, resources: Vec<(String, ResourceAction)>) -> Result<()> {
+    async fn end(
+        mut self,
+        phase: OperationPhase,
+        message: String,
+        resources: Vec<(String, ResourceAction)>,
+    ) -> Result<()> {
         let finished_at = Timestamp::now();
         let revisions: Vec<String> = match (phase, status::applied(&self.loaded)) {
-            (OperationPhase::Succeeded, Some(applied)) => vec![status::revision(&self.loaded, &applied)],
+            (OperationPhase::Succeeded, Some(applied)) => {
+                vec![status::revision(&self.loaded, &applied)]
+            }
             _ => status::applied(&self.loaded)
                 .filter(|_| self.record.step == Step::Workload)
                 .map(|applied| status::revision(&self.loaded, &applied))
@@ -391,7 +459,11 @@ impl Driver<'_> {
             finished_at,
         });
         let is_pinned = self.loaded.parts.source.as_ref().is_some_and(|source| {
-            source.metadata().annotations.as_ref().is_some_and(|all| all.contains_key(PINNED))
+            source
+                .metadata()
+                .annotations
+                .as_ref()
+                .is_some_and(|all| all.contains_key(PINNED))
         });
         self.record.step = match is_pinned {
             true => Step::Release,
@@ -406,7 +478,9 @@ impl Driver<'_> {
             && let Some(live) = self.backend.find(&object).await?
             && let Some(patch) = pin::unpin(&live)
         {
-            let version = live["metadata"]["resourceVersion"].as_str().unwrap_or_default();
+            let version = live["metadata"]["resourceVersion"]
+                .as_str()
+                .unwrap_or_default();
             self.backend.patch_at(&object, version, patch).await?;
         }
         self.record.step = Step::Ended;
@@ -415,15 +489,26 @@ impl Driver<'_> {
 
     /// Changes the workload with the record as it is here, if nobody else did.
     async fn write(&self, mut patch: Value) -> Result<()> {
-        merge(&mut patch, json!({"metadata": {"annotations": {OPERATION: to_text(&self.record)?}}}));
+        merge(
+            &mut patch,
+            json!({"metadata": {"annotations": {OPERATION: to_text(&self.record)?}}}),
+        );
         let object = self.loaded.workload_ref();
-        self.backend.patch_at(&object, self.loaded.version(), patch).await.map(drop)
+        self.backend
+            .patch_at(&object, self.loaded.version(), patch)
+            .await
+            .map(drop)
     }
 
     // Waiting.
 
     /// Waits for one object. With `is_workload`, for a change of the record too.
-    async fn wait_for(&self, object: &FluxRef, mut expected: Expectation, is_workload: bool) -> Result<Judged> {
+    async fn wait_for(
+        &self,
+        object: &FluxRef,
+        mut expected: Expectation,
+        is_workload: bool,
+    ) -> Result<Judged> {
         let deadline = self.deadline();
         let began = Instant::now();
         let mut changed = began;
@@ -457,14 +542,19 @@ impl Driver<'_> {
                     seen = Some(value);
                 }
                 Some(Ok(None)) => {
-                    return Err(Error::new(ErrorKind::Failed, format!("{object} was deleted meanwhile")));
+                    return Err(Error::new(
+                        ErrorKind::Failed,
+                        format!("{object} was deleted meanwhile"),
+                    ));
                 }
                 Some(Err(error)) => tracing::debug!(%object, %error, "a watch is interrupted"),
                 None => {}
             }
             let Some(value) = &seen else {
                 if Instant::now() >= deadline {
-                    return Ok(Judged::Late(format!("the time was up before {object} could be read")));
+                    return Ok(Judged::Late(format!(
+                        "the time was up before {object} could be read"
+                    )));
                 }
                 continue;
             };
@@ -488,9 +578,14 @@ impl Driver<'_> {
                     pause = left;
                     said(&failure)
                 }
-                Verdict::Pending { waiting, message, .. } => {
+                Verdict::Pending {
+                    waiting, message, ..
+                } => {
                     let silent = first_status.as_ref() == Some(&value["status"]);
-                    if waiting == Waiting::Controller && silent && began.elapsed() >= self.backend.options.unanswered {
+                    if waiting == Waiting::Controller
+                        && silent
+                        && began.elapsed() >= self.backend.options.unanswered
+                    {
                         return Ok(Judged::Late(format!(
                             "{object}: no answer of {} within {:?}: does it run?",
                             object.kind.controller(),
@@ -501,7 +596,9 @@ impl Driver<'_> {
                 }
             };
             if Instant::now() >= deadline {
-                return Ok(Judged::Late(format!("the time was up while {object} was not done: {waiting}")));
+                return Ok(Judged::Late(format!(
+                    "the time was up while {object} was not done: {waiting}"
+                )));
             }
         }
     }
@@ -533,7 +630,9 @@ impl Driver<'_> {
             return Ok(None);
         };
         let revision = State::of(&live).revision;
-        Ok(revision.filter(|revision| (tells || revision.contains(':')) && Some(revision) != expected.revision.as_ref()))
+        Ok(revision.filter(|revision| {
+            (tells || revision.contains(':')) && Some(revision) != expected.revision.as_ref()
+        }))
     }
 }
 
@@ -545,7 +644,8 @@ fn said(failure: &Failure) -> String {
 }
 
 fn to_text(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value).map_err(|error| Error::internal("a record is no JSON").with_source(error))
+    serde_json::to_string(value)
+        .map_err(|error| Error::internal("a record is no JSON").with_source(error))
 }
 
 /// Puts `more` into `patch`.

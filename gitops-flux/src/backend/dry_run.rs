@@ -51,7 +51,9 @@ pub(super) async fn run(
     };
     let revisions: Vec<String> = revision.into_iter().collect();
     let mut kustomization = (**object).clone();
-    let prune = options.prune.or_else(|| Some(own.sync_policy.automated?.prune));
+    let prune = options
+        .prune
+        .or_else(|| Some(own.sync_policy.automated?.prune));
     kustomization.spec.prune = Some(prune.unwrap_or_default());
     if options.force {
         kustomization.spec.force = Some(true);
@@ -65,7 +67,10 @@ pub(super) async fn run(
         operation: operation.clone(),
         phase: OperationPhase::Succeeded,
         message: "dry run".to_owned(),
-        revisions: status::offered(loaded).map(|offered| status::revision(loaded, &offered)).into_iter().collect(),
+        revisions: status::offered(loaded)
+            .map(|offered| status::revision(loaded, &offered))
+            .into_iter()
+            .collect(),
         resources: Vec::new(),
         finished_at: Timestamp::now(),
     };
@@ -73,7 +78,11 @@ pub(super) async fn run(
         Ok(report) => {
             let missing = format!("namespaces {:?} not found", own.destination.namespace);
             for entry in report.entries {
-                let comes = creates && entry.reason.as_ref().is_some_and(|reason| reason.contains(&missing));
+                let comes = creates
+                    && entry
+                        .reason
+                        .as_ref()
+                        .is_some_and(|reason| reason.contains(&missing));
                 outcome.resources.push(result(entry, comes));
             }
             let failed = outcome.count(ResourceAction::Failed);
@@ -83,7 +92,11 @@ pub(super) async fn run(
             }
         }
         // What cannot be reached says nothing about the application.
-        Err(error) if error.is_retryable() || error.kind() == gitops_core::ErrorKind::Unsupported => return Err(error),
+        Err(error)
+            if error.is_retryable() || error.kind() == gitops_core::ErrorKind::Unsupported =>
+        {
+            return Err(error);
+        }
         Err(error) => {
             outcome.phase = OperationPhase::Failed;
             outcome.message = error.to_string();

@@ -2,7 +2,9 @@
 
 use async_trait::async_trait;
 use gitops_core::application::{AppRef, HistoryEntry};
-use gitops_core::backend::{ApplicationStore as _, Operation, RevisionHistory, SyncOptions, SyncOutcome, Syncer as _};
+use gitops_core::backend::{
+    ApplicationStore as _, Operation, RevisionHistory, SyncOptions, SyncOutcome, Syncer as _,
+};
 use gitops_core::{Error, Result};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
@@ -52,14 +54,21 @@ pub(super) fn entries(loaded: &Loaded) -> Result<Vec<HistoryEntry>> {
     let mut all: Vec<HistoryEntry> = noted.iter().map(|entry| entry.entry()).collect();
     match loaded.workload() {
         Workload::Kustomization(object) => {
-            let history = object.status.iter().flat_map(|status| status.history.iter().flatten());
+            let history = object
+                .status
+                .iter()
+                .flat_map(|status| status.history.iter().flatten());
             // The newest comes first: of two in one second it has the greater number.
             let newest_first: Vec<_> = history
                 .filter(|snapshot| snapshot.last_reconciled_status == "ReconciliationSucceeded")
                 .collect();
             let count = newest_first.len();
             for (n, snapshot) in newest_first.into_iter().enumerate() {
-                let Some(flux) = snapshot.metadata.as_ref().and_then(|metadata| metadata.get("revision")) else {
+                let Some(flux) = snapshot
+                    .metadata
+                    .as_ref()
+                    .and_then(|metadata| metadata.get("revision"))
+                else {
                     continue;
                 };
                 if noted.iter().any(|entry| entry.revision == *flux) {
@@ -77,13 +86,18 @@ pub(super) fn entries(loaded: &Loaded) -> Result<Vec<HistoryEntry>> {
             }
         }
         Workload::HelmRelease(object) => {
-            for snapshot in object.status.iter().flat_map(|status| status.history.iter().flatten()) {
+            for snapshot in object
+                .status
+                .iter()
+                .flat_map(|status| status.history.iter().flatten())
+            {
                 let Some(first) = at(snapshot.last_deployed.as_ref()) else {
                     continue;
                 };
                 let is_noted = noted.iter().any(|entry| {
                     let gap = first.duration_since(entry.deployed_at).abs();
-                    entry.revision.starts_with(&snapshot.chart_version) || gap < jiff::SignedDuration::from_secs(2)
+                    entry.revision.starts_with(&snapshot.chart_version)
+                        || gap < jiff::SignedDuration::from_secs(2)
                 });
                 if is_noted || !matches!(snapshot.status.as_str(), "deployed" | "superseded") {
                     continue;
@@ -110,7 +124,12 @@ impl FluxBackend {
     ///
     /// # Errors
     /// `NotFound` for an entry that is not there; `Conflict` with [`AutoSync::Refuse`]; what waiting meets. When the application could not be resumed, the error says so.
-    pub async fn roll_back_and_wait(&self, app: &AppRef, id: i64, options: &RollbackOptions) -> Result<RollbackOutcome> {
+    pub async fn roll_back_and_wait(
+        &self,
+        app: &AppRef,
+        id: i64,
+        options: &RollbackOptions,
+    ) -> Result<RollbackOutcome> {
         let loaded = self.load(app).await?;
         entry(&loaded, app, id)?;
         let now = self.application(&loaded.parts)?;
@@ -125,7 +144,9 @@ impl FluxBackend {
         };
         let restore = pause && (!has_started || options.auto_sync == AutoSync::PauseAndRestore);
         if restore && let Err(error) = self.resume(app).await {
-            return Err(error.context(format!("application {app} is suspended and could not be resumed")));
+            return Err(error.context(format!(
+                "application {app} is suspended and could not be resumed"
+            )));
         }
         let paused = pause && !restore;
         match outcome {
@@ -141,7 +162,11 @@ impl FluxBackend {
 
 fn entry(loaded: &Loaded, app: &AppRef, id: i64) -> Result<HistoryEntry> {
     let found = entries(loaded)?.into_iter().find(|entry| entry.id == id);
-    found.ok_or_else(|| Error::not_found(format!("application {app} has no entry {id} in its history")))
+    found.ok_or_else(|| {
+        Error::not_found(format!(
+            "application {app} has no entry {id} in its history"
+        ))
+    })
 }
 
 #[async_trait]

@@ -50,8 +50,8 @@ use async_trait::async_trait;
 use futures::stream::BoxStream;
 use gitops_core::application::{AppRef, ApplicationStatus};
 use gitops_core::backend::{
-    ApplicationStore, Backend, Operation, RevisionHistory, Selector, StateReader, StatusEvent, SyncOptions, SyncOutcome,
-    Syncer,
+    ApplicationStore, Backend, Operation, RevisionHistory, Selector, StateReader, StatusEvent,
+    SyncOptions, SyncOutcome, Syncer,
 };
 use gitops_core::{Error, Result};
 
@@ -166,17 +166,26 @@ impl FluxBackend {
 
     fn builder(&self) -> Builder {
         let values = KubeValues::new(self.manager.client().clone());
-        self.options.builder.clone().unwrap_or_else(|| Builder::default().values(values))
+        self.options
+            .builder
+            .clone()
+            .unwrap_or_else(|| Builder::default().values(values))
     }
 
     fn remembered(&self, operation: &Operation) -> Option<SyncOutcome> {
         let outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        outcomes.iter().find(|outcome| outcome.operation.id == operation.id).cloned()
+        outcomes
+            .iter()
+            .find(|outcome| outcome.operation.id == operation.id)
+            .cloned()
     }
 
     fn remember(&self, outcome: &SyncOutcome) {
         let mut outcomes = self.outcomes.lock().unwrap_or_else(PoisonError::into_inner);
-        if outcomes.iter().any(|known| known.operation.id == outcome.operation.id) {
+        if outcomes
+            .iter()
+            .any(|known| known.operation.id == outcome.operation.id)
+        {
             return;
         }
         if outcomes.len() >= REMEMBERED {
@@ -191,7 +200,9 @@ impl FluxBackend {
         tokio::spawn(async move {
             match drive::to_the_end(&backend, &app, &id).await {
                 Ok(outcome) => backend.remember(&outcome),
-                Err(error) => tracing::warn!(%app, operation = id, %error, "an operation is left to whoever asks for it"),
+                Err(error) => {
+                    tracing::warn!(%app, operation = id, %error, "an operation is left to whoever asks for it")
+                }
             }
         });
     }
@@ -258,7 +269,10 @@ impl Backend for FluxBackend {
 /// What is done through another cluster's kubeconfig cannot be looked at here.
 fn check_in_cluster(what: &str, is_elsewhere: bool) -> Result<()> {
     match is_elsewhere {
-        true => Err(Error::unsupported(what, "an application for another cluster")),
+        true => Err(Error::unsupported(
+            what,
+            "an application for another cluster",
+        )),
         false => Ok(()),
     }
 }

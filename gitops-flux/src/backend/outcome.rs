@@ -23,7 +23,10 @@ const LATER: Duration = Duration::from_millis(400);
 /// What the workload has in its inventory.
 pub(super) fn inventory(workload: &Workload) -> Vec<InventoryEntry> {
     match workload {
-        Workload::Kustomization(object) => object.inventory().map(|inventory| inventory.entries.clone()).unwrap_or_default(),
+        Workload::Kustomization(object) => object
+            .inventory()
+            .map(|inventory| inventory.entries.clone())
+            .unwrap_or_default(),
         Workload::HelmRelease(_) => Vec::new(),
     }
 }
@@ -47,7 +50,11 @@ fn subject(id: &ObjectId) -> String {
     }
 }
 
-async fn told(backend: &FluxBackend, loaded: &Loaded, record: &Record) -> BTreeMap<String, ResourceAction> {
+async fn told(
+    backend: &FluxBackend,
+    loaded: &Loaded,
+    record: &Record,
+) -> BTreeMap<String, ResourceAction> {
     let workload = loaded.workload_ref();
     let options = EventsOptions::about(workload.kind, &*workload.namespace, &*workload.name);
     let mut told = BTreeMap::new();
@@ -97,7 +104,11 @@ pub(super) async fn resources(
             (entry.id.clone(), action)
         })
         .collect();
-    for entry in before.into_iter().flatten().filter(|entry| !has(&now, &entry.id)) {
+    for entry in before
+        .into_iter()
+        .flatten()
+        .filter(|entry| !has(&now, &entry.id))
+    {
         let action = said_of(entry).unwrap_or(match record.ask.prune {
             true => ResourceAction::Pruned,
             false => ResourceAction::PruneSkipped,
@@ -117,10 +128,21 @@ mod tests {
         assert_eq!(line("ConfigMap/a/b created"), created);
         let pruned = Some(("ClusterRole/x:y".to_owned(), ResourceAction::Pruned));
         assert_eq!(line("ClusterRole/x:y deleted"), pruned);
-        for other in ["Health check passed in 1s", "", "created", "ConfigMap/a/b unchanged"] {
+        for other in [
+            "Health check passed in 1s",
+            "",
+            "created",
+            "ConfigMap/a/b unchanged",
+        ] {
             assert_eq!(line(other), None, "{other}");
         }
-        assert_eq!(subject(&ObjectId::new("", "ConfigMap", "a", "b")), "ConfigMap/a/b");
-        assert_eq!(subject(&ObjectId::new("", "Namespace", "", "b")), "Namespace/b");
+        assert_eq!(
+            subject(&ObjectId::new("", "ConfigMap", "a", "b")),
+            "ConfigMap/a/b"
+        );
+        assert_eq!(
+            subject(&ObjectId::new("", "Namespace", "", "b")),
+            "Namespace/b"
+        );
     }
 }

@@ -11,7 +11,11 @@ use crate::kind::FluxKind;
 use crate::types::HelmRelease;
 
 /// The change of a source that pins it to `revision`, or lets it go for none; nothing when it is so already.
-pub(super) fn patch(source: &Value, kind: FluxKind, revision: Option<&str>) -> Result<Option<Value>> {
+pub(super) fn patch(
+    source: &Value,
+    kind: FluxKind,
+    revision: Option<&str>,
+) -> Result<Option<Value>> {
     let Some(revision) = revision else {
         return Ok(unpin(source));
     };
@@ -35,7 +39,10 @@ pub(super) fn patch(source: &Value, kind: FluxKind, revision: Option<&str>) -> R
         // A Helm repository has all versions; the chart is pinned.
         FluxKind::HelmRepository => return Ok(None),
         _ => {
-            return Err(Error::unsupported("syncing to a given revision", kind.kind()));
+            return Err(Error::unsupported(
+                "syncing to a given revision",
+                kind.kind(),
+            ));
         }
     };
     let differs = |name: &str| source["spec"]["ref"][name] != wanted[name];
@@ -61,7 +68,8 @@ pub(super) fn unpin(source: &Value) -> Option<Value> {
     let reference = match own {
         Value::Object(own) => {
             // What the pin has set and it does not name goes.
-            let mut reference = json!({"branch": null, "tag": null, "semver": null, "name": null, "commit": null});
+            let mut reference =
+                json!({"branch": null, "tag": null, "semver": null, "name": null, "commit": null});
             if source["kind"] == FluxKind::OCIRepository.kind() {
                 reference = json!({"tag": null, "semver": null, "digest": null});
             }
@@ -91,7 +99,9 @@ pub(super) fn chart(release: &HelmRelease, revision: Option<&str>) -> Result<Opt
     }
     let annotations = release.metadata.annotations.as_ref();
     if annotations.is_some_and(|all| all.contains_key(PINNED)) {
-        return Ok(Some(json!({"spec": {"chart": {"spec": {"version": revision}}}})));
+        return Ok(Some(
+            json!({"spec": {"chart": {"spec": {"version": revision}}}}),
+        ));
     }
     let own = chart.spec.version.clone().unwrap_or_default();
     Ok(Some(json!({
@@ -112,21 +122,34 @@ mod tests {
     #[test]
     fn a_pinned_source_knows_what_it_follows() {
         let sha = "0123456789abcdef0123456789abcdef01234567";
-        let mut source = json!({"kind": "GitRepository", "metadata": {}, "spec": {"ref": {"branch": "main"}}});
-        let pin = patch(&source, FluxKind::GitRepository, Some(sha)).unwrap().unwrap();
+        let mut source =
+            json!({"kind": "GitRepository", "metadata": {}, "spec": {"ref": {"branch": "main"}}});
+        let pin = patch(&source, FluxKind::GitRepository, Some(sha))
+            .unwrap()
+            .unwrap();
         assert_eq!(pin["spec"]["ref"]["commit"], sha);
         assert_eq!(pin["spec"]["ref"]["branch"], "main");
         source["spec"]["ref"] = json!({"branch": "main", "commit": sha});
         source["metadata"]["annotations"] = pin["metadata"]["annotations"].clone();
-        assert_eq!(patch(&source, FluxKind::GitRepository, Some(sha)).unwrap(), None);
-        let again = patch(&source, FluxKind::GitRepository, None).unwrap().unwrap();
+        assert_eq!(
+            patch(&source, FluxKind::GitRepository, Some(sha)).unwrap(),
+            None
+        );
+        let again = patch(&source, FluxKind::GitRepository, None)
+            .unwrap()
+            .unwrap();
         assert_eq!(again["spec"]["ref"]["branch"], "main");
         assert_eq!(again["spec"]["ref"]["commit"], Value::Null);
         assert_eq!(again["metadata"]["annotations"][PINNED], Value::Null);
         // Another commit while it is pinned does not become what it follows.
         let other = "f".repeat(40);
-        let pin = patch(&source, FluxKind::GitRepository, Some(&other)).unwrap().unwrap();
-        assert_eq!(pin["metadata"]["annotations"][PINNED], json!({"branch": "main"}).to_string());
+        let pin = patch(&source, FluxKind::GitRepository, Some(&other))
+            .unwrap()
+            .unwrap();
+        assert_eq!(
+            pin["metadata"]["annotations"][PINNED],
+            json!({"branch": "main"}).to_string()
+        );
     }
 
     #[test]

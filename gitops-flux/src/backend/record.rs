@@ -113,7 +113,11 @@ impl Record {
     pub(crate) fn pause(&self) -> std::time::Duration {
         let ask = &self.ask;
         let factor = u64::from(ask.factor.max(1)).saturating_pow(self.attempt);
-        std::time::Duration::from_millis(ask.pause.saturating_mul(factor).min(ask.longest_pause.max(ask.pause)))
+        std::time::Duration::from_millis(
+            ask.pause
+                .saturating_mul(factor)
+                .min(ask.longest_pause.max(ask.pause)),
+        )
     }
 
     pub(crate) fn has_ended(&self) -> bool {
@@ -136,7 +140,9 @@ impl Record {
             ended.message.push('…');
         }
         if ended.resources.len() > RESOURCES {
-            ended.resources.retain(|(_, action)| *action != ResourceAction::Unchanged);
+            ended
+                .resources
+                .retain(|(_, action)| *action != ResourceAction::Unchanged);
             ended.resources.truncate(RESOURCES);
         }
         self.outcome = Some(ended);

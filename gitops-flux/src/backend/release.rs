@@ -27,13 +27,17 @@ fn unpack(data: &[u8]) -> Result<String> {
     let packed = STANDARD.decode(data).map_err(|_| broken())?;
     let mut text = Vec::new();
     if packed.starts_with(&[0x1f, 0x8b]) {
-        let read = flate2::read::GzDecoder::new(&*packed).take(LIMIT + 1).read_to_end(&mut text);
+        let read = flate2::read::GzDecoder::new(&*packed)
+            .take(LIMIT + 1)
+            .read_to_end(&mut text);
         read.map_err(|_| broken())?;
     } else {
         text = packed;
     }
     if text.len() as u64 > LIMIT {
-        return Err(Error::integrity(format!("the release is larger than {LIMIT} bytes")));
+        return Err(Error::integrity(format!(
+            "the release is larger than {LIMIT} bytes"
+        )));
     }
     // What serde says may quote a value.
     let release: Release = serde_json::from_slice(&text).map_err(|_| broken())?;
@@ -57,8 +61,12 @@ pub(super) async fn manifest(backend: &FluxBackend, object: &HelmRelease) -> Res
         name: &name,
     };
     let secret = cluster.get(key).await?;
-    let secret = secret.ok_or_else(|| Error::not_found(format!("the release's Secret {name} is not there")))?;
-    let data = secret.pointer("/data/release").and_then(|data| data.as_str()).unwrap_or_default();
+    let secret = secret
+        .ok_or_else(|| Error::not_found(format!("the release's Secret {name} is not there")))?;
+    let data = secret
+        .pointer("/data/release")
+        .and_then(|data| data.as_str())
+        .unwrap_or_default();
     let data = STANDARD
         .decode(data)
         .map_err(|_| Error::integrity("the release's Secret cannot be read"))?;
@@ -101,9 +109,16 @@ mod tests {
 
     #[test]
     fn a_release_that_is_none_says_nothing_of_what_it_holds() {
-        for data in [&b"canary"[..], &pack(b"{\"manifest\": \"canary"), &pack(br#"{"manifest":["canary"]}"#)] {
+        for data in [
+            &b"canary"[..],
+            &pack(b"{\"manifest\": \"canary"),
+            &pack(br#"{"manifest":["canary"]}"#),
+        ] {
             let error = unpack(data).unwrap_err();
-            assert!(!format!("{error:#} {error:?}").contains("canary"), "{error:?}");
+            assert!(
+                !format!("{error:#} {error:?}").contains("canary"),
+                "{error:?}"
+            );
         }
     }
 

@@ -14,7 +14,8 @@ use crate::kind::{FluxKind, FluxResource};
 use crate::manager::read::says_not_installed;
 use crate::manager::{FluxRef, ListOptions, Unreadable};
 use crate::types::{
-    Bucket, ExternalArtifact, GitRepository, HelmChart, HelmRelease, HelmRepository, Kustomization, OCIRepository,
+    Bucket, ExternalArtifact, GitRepository, HelmChart, HelmRelease, HelmRepository, Kustomization,
+    OCIRepository,
 };
 
 /// The objects of Flux that applications are made of.
@@ -30,7 +31,9 @@ impl Snapshot {
     /// The application of a workload.
     pub(super) fn loaded(&self, workload: &Workload) -> Loaded {
         let namespace = workload.namespace();
-        let source = workload.source_ref().and_then(|named| reference(&named, namespace));
+        let source = workload
+            .source_ref()
+            .and_then(|named| reference(&named, namespace));
         let chart = match workload {
             Workload::HelmRelease(object) => chart_of(object),
             Workload::Kustomization(_) => None,
@@ -58,7 +61,12 @@ impl Snapshot {
 /// The chart that a release had made: `status.helmChart` is `namespace/name`.
 pub(super) fn chart_of(object: &HelmRelease) -> Option<FluxRef> {
     object.spec.chart.as_ref()?;
-    let (namespace, name) = object.status.as_ref()?.helm_chart.as_deref()?.split_once('/')?;
+    let (namespace, name) = object
+        .status
+        .as_ref()?
+        .helm_chart
+        .as_deref()?
+        .split_once('/')?;
     Some(FluxRef::new(FluxKind::HelmChart, namespace, name))
 }
 

@@ -35,13 +35,18 @@ fn check(app: &Application, loaded: &Loaded, options: &SyncOptions) -> Result<Op
     }
     let name = app.app_ref();
     if loaded.is_deleting() {
-        return Err(Error::conflict(format!("application {name} is being deleted")));
+        return Err(Error::conflict(format!(
+            "application {name} is being deleted"
+        )));
     }
     if app.suspended && options.initiator.automated {
         return Err(Error::conflict(format!("application {name} is suspended")));
     }
     if loaded.workload().is_helm() && options.prune == Some(false) {
-        return Err(Error::unsupported("leaving what a chart no longer names", "helm"));
+        return Err(Error::unsupported(
+            "leaving what a chart no longer names",
+            "helm",
+        ));
     }
     let own = own_revision(app, loaded);
     let revision = match options.revisions.as_slice() {
@@ -49,7 +54,10 @@ fn check(app: &Application, loaded: &Loaded, options: &SyncOptions) -> Result<Op
         [revision] if Some(revision) == own.as_ref() || revision.is_empty() => None,
         [revision] => Some(revision.clone()),
         more => {
-            return Err(Error::invalid(format!("revisions: {} for one source", more.len())));
+            return Err(Error::invalid(format!(
+                "revisions: {} for one source",
+                more.len()
+            )));
         }
     };
     if let Some(revision) = &revision
@@ -71,13 +79,20 @@ fn own_revision(app: &Application, loaded: &Loaded) -> Option<String> {
 
 fn ask(app: &Application, options: &SyncOptions, revision: Option<String>) -> Ask {
     let retry = app.sync_policy.retry.as_ref();
-    let limit = options.retry_limit.unwrap_or_else(|| retry.map_or(0, |retry| retry.limit));
-    let backoff = options.retry_backoff.or_else(|| retry.map(|retry| retry.backoff)).unwrap_or_default();
+    let limit = options
+        .retry_limit
+        .unwrap_or_else(|| retry.map_or(0, |retry| retry.limit));
+    let backoff = options
+        .retry_backoff
+        .or_else(|| retry.map(|retry| retry.backoff))
+        .unwrap_or_default();
     let millis = |duration: Duration| u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
     let automated = app.sync_policy.automated;
     Ask {
         revision,
-        prune: options.prune.unwrap_or_else(|| automated.is_some_and(|automated| automated.prune)),
+        prune: options
+            .prune
+            .unwrap_or_else(|| automated.is_some_and(|automated| automated.prune)),
         force: options.force,
         // Without end: until the time is up.
         retries: u32::try_from(limit).unwrap_or(if limit < 0 { u32::MAX } else { 0 }),
@@ -90,7 +105,11 @@ fn ask(app: &Application, options: &SyncOptions, revision: Option<String>) -> As
 }
 
 /// Starts a sync.
-pub(super) async fn sync(backend: &FluxBackend, app: &AppRef, options: &SyncOptions) -> Result<Operation> {
+pub(super) async fn sync(
+    backend: &FluxBackend,
+    app: &AppRef,
+    options: &SyncOptions,
+) -> Result<Operation> {
     for _ in 0..RACES {
         let loaded = backend.load(app).await?;
         if let Some(running) = loaded.record()?.filter(|record| !record.has_ended()) {
@@ -128,7 +147,10 @@ pub(super) async fn sync(backend: &FluxBackend, app: &AppRef, options: &SyncOpti
         if own.suspended && !is_manual(&own) {
             patch["metadata"]["annotations"][SYNC] = json!(SUSPENDED);
         }
-        match backend.patch_at(&loaded.workload_ref(), loaded.version(), patch).await {
+        match backend
+            .patch_at(&loaded.workload_ref(), loaded.version(), patch)
+            .await
+        {
             Ok(_) => {
                 backend.carry_on(app, &record.id);
                 return Ok(record.operation(app));
@@ -137,25 +159,40 @@ pub(super) async fn sync(backend: &FluxBackend, app: &AppRef, options: &SyncOpti
             Err(error) => return Err(error),
         }
     }
-    Err(Error::conflict(format!("application {app} changes all the time")))
+    Err(Error::conflict(format!(
+        "application {app} changes all the time"
+    )))
 }
 
 /// Makes the namespace that an application wants made; Flux makes it for releases only.
-pub(super) async fn ensure_namespace(backend: &FluxBackend, app: &Application, options: &SyncOptions) -> Result<()> {
+pub(super) async fn ensure_namespace(
+    backend: &FluxBackend,
+    app: &Application,
+    options: &SyncOptions,
+) -> Result<()> {
     let asked = app.sync_policy.has_option("CreateNamespace")
-        || options.options.iter().any(|option| option == "CreateNamespace=true");
+        || options
+            .options
+            .iter()
+            .any(|option| option == "CreateNamespace=true");
     let name = &app.destination.namespace;
     if !asked || name.is_empty() || app.destination.cluster != ClusterRef::InCluster {
         return Ok(());
     }
-    let metadata = app.sync_policy.managed_namespace_metadata.clone().unwrap_or_default();
+    let metadata = app
+        .sync_policy
+        .managed_namespace_metadata
+        .clone()
+        .unwrap_or_default();
     let namespace = json!({
         "apiVersion": "v1",
         "kind": "Namespace",
         "metadata": {"name": name, "labels": metadata.labels, "annotations": metadata.annotations},
     });
     let cluster = backend.manager.cluster();
-    let kind = cluster.resolve_any(&GroupKind::new("", "Namespace")).await?;
+    let kind = cluster
+        .resolve_any(&GroupKind::new("", "Namespace"))
+        .await?;
     let params = WriteParams {
         field_manager: backend.manager.options().field_manager.clone(),
         force: true,
@@ -185,7 +222,10 @@ pub(super) async fn terminate(backend: &FluxBackend, operation: &Operation) -> R
             // No further run begins.
             merge(&mut patch, json!({"spec": {"suspend": true}}));
         }
-        match backend.patch_at(&loaded.workload_ref(), loaded.version(), patch).await {
+        match backend
+            .patch_at(&loaded.workload_ref(), loaded.version(), patch)
+            .await
+        {
             Ok(_) => {
                 backend.carry_on(&operation.app, &operation.id);
                 return Ok(());
@@ -194,5 +234,8 @@ pub(super) async fn terminate(backend: &FluxBackend, operation: &Operation) -> R
             Err(error) => return Err(error),
         }
     }
-    Err(Error::conflict(format!("application {} changes all the time", operation.app)))
+    Err(Error::conflict(format!(
+        "application {} changes all the time",
+        operation.app
+    )))
 }

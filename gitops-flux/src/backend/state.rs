@@ -18,18 +18,31 @@ use crate::convert::Workload;
 const AT_ONCE: usize = 16;
 
 /// What the workload is to apply: of a `Kustomization`, built from the artifact that its source has; of a `HelmRelease`, the manifest of its newest release.
-pub(super) async fn desired(backend: &FluxBackend, loaded: &Loaded, revisions: &[String]) -> Result<Vec<Object>> {
+pub(super) async fn desired(
+    backend: &FluxBackend,
+    loaded: &Loaded,
+    revisions: &[String],
+) -> Result<Vec<Object>> {
     let wanted = match revisions {
         [] => None,
         [wanted] => Some(wanted),
-        more => return Err(Error::invalid(format!("revisions: {} for one source", more.len()))),
+        more => {
+            return Err(Error::invalid(format!(
+                "revisions: {} for one source",
+                more.len()
+            )));
+        }
     };
     let offered = match loaded.workload() {
         Workload::Kustomization(_) => status::offered(loaded),
         Workload::HelmRelease(_) => status::applied(loaded),
     };
     if let Some(wanted) = wanted
-        && offered.as_ref().map(|offered| status::revision(loaded, offered)).as_ref() != Some(wanted)
+        && offered
+            .as_ref()
+            .map(|offered| status::revision(loaded, offered))
+            .as_ref()
+            != Some(wanted)
     {
         return Err(Error::unsupported(
             "the state at another revision than the one that the source has fetched",
@@ -38,8 +51,13 @@ pub(super) async fn desired(backend: &FluxBackend, loaded: &Loaded, revisions: &
     }
     match loaded.workload() {
         Workload::Kustomization(object) => {
-            let artifact = loaded.parts.source.as_ref().and_then(|source| source.artifact());
-            let artifact = artifact.ok_or_else(|| Error::unavailable("the source has no artifact yet"))?;
+            let artifact = loaded
+                .parts
+                .source
+                .as_ref()
+                .and_then(|source| source.artifact());
+            let artifact =
+                artifact.ok_or_else(|| Error::unavailable("the source has no artifact yet"))?;
             let tree = backend.reader()?.tree(artifact).await?;
             let build = backend.builder().build(&tree, object).await?;
             Ok(build.applied().cloned().collect())

@@ -21,14 +21,24 @@ use crate::types::{HelmChart, condition};
 /// The revision that was applied last, in Flux's form; for a chart its version, or where it comes from Git, the commit.
 pub(super) fn applied(loaded: &Loaded) -> Option<String> {
     match loaded.workload() {
-        Workload::Kustomization(object) => object.last_applied_revision().filter(|text| !text.is_empty()).map(str::to_owned),
+        Workload::Kustomization(object) => object
+            .last_applied_revision()
+            .filter(|text| !text.is_empty())
+            .map(str::to_owned),
         Workload::HelmRelease(object) => {
             let latest = object.latest()?;
             let status = object.status.as_ref()?;
-            if let Some(commit) = loaded.chart.as_ref().and_then(|chart| chart_commit(chart, &latest.chart_version)) {
+            if let Some(commit) = loaded
+                .chart
+                .as_ref()
+                .and_then(|chart| chart_commit(chart, &latest.chart_version))
+            {
                 return Some(commit.to_owned());
             }
-            let digest = status.last_attempted_revision_digest.as_ref().filter(|text| !text.is_empty());
+            let digest = status
+                .last_attempted_revision_digest
+                .as_ref()
+                .filter(|text| !text.is_empty());
             Some(match digest {
                 Some(digest) => format!("{}@{digest}", latest.chart_version),
                 None => latest.chart_version.clone(),
@@ -50,7 +60,11 @@ fn chart_commit<'a>(chart: &'a HelmChart, version: &str) -> Option<&'a str> {
 /// What the source offers, in the form of [`applied`].
 pub(super) fn offered(loaded: &Loaded) -> Option<String> {
     let source = loaded.parts.source.as_ref();
-    let artifact = || source.and_then(SourceObject::artifact).map(|artifact| artifact.revision.clone());
+    let artifact = || {
+        source
+            .and_then(SourceObject::artifact)
+            .map(|artifact| artifact.revision.clone())
+    };
     match loaded.workload() {
         Workload::Kustomization(_) => artifact(),
         Workload::HelmRelease(object) if object.spec.chart.is_some() => match source {
@@ -65,10 +79,13 @@ pub(super) fn offered(loaded: &Loaded) -> Option<String> {
 pub(super) fn revision(loaded: &Loaded, flux: &str) -> String {
     match (loaded.workload(), loaded.parts.source.as_ref()) {
         // A chart's version, with or without a digest.
-        (Workload::HelmRelease(object), _) if object.spec.chart_ref.is_some() => reported(false, flux),
-        (Workload::HelmRelease(_), Some(SourceObject::Helm(_)) | None) => {
-            flux.split_once('@').map_or(flux, |(version, _)| version).to_owned()
+        (Workload::HelmRelease(object), _) if object.spec.chart_ref.is_some() => {
+            reported(false, flux)
         }
+        (Workload::HelmRelease(_), Some(SourceObject::Helm(_)) | None) => flux
+            .split_once('@')
+            .map_or(flux, |(version, _)| version)
+            .to_owned(),
         _ => reported(loaded.parts.is_git(), flux),
     }
 }
@@ -88,7 +105,11 @@ pub(super) fn own_spec(app: &Application, workload: &Workload) -> Value {
     };
     match workload {
         Workload::Kustomization(_) => {
-            let prune = !manual && app.sync_policy.automated.is_some_and(|automated| automated.prune);
+            let prune = !manual
+                && app
+                    .sync_policy
+                    .automated
+                    .is_some_and(|automated| automated.prune);
             json!({"suspend": suspend, "prune": prune})
         }
         Workload::HelmRelease(_) => json!({"suspend": suspend}),
@@ -97,10 +118,20 @@ pub(super) fn own_spec(app: &Application, workload: &Workload) -> Value {
 
 /// The digest of all that decides what is applied, but for the revision.
 pub(super) fn digest(parts: &Parts) -> String {
-    let spec = |value: serde_json::Result<Value>| match value.map(|mut value| value["spec"].take()) {
+    let spec = |value: serde_json::Result<Value>| match value.map(|mut value| value["spec"].take())
+    {
         Ok(Value::Object(mut spec)) => {
             // What the backend itself changes for an operation, and what only says when.
-            for name in ["suspend", "prune", "force", "ref", "interval", "retryInterval", "timeout", "secretRef"] {
+            for name in [
+                "suspend",
+                "prune",
+                "force",
+                "ref",
+                "interval",
+                "retryInterval",
+                "timeout",
+                "secretRef",
+            ] {
                 spec.remove(name);
             }
             spec
@@ -135,14 +166,19 @@ fn sync(loaded: &Loaded) -> SyncStatus {
     };
     let settings = workload.annotation(APPLIED);
     let same_settings = settings.is_none_or(|applied| applied == digest(&loaded.parts));
-    let source_is_settled = loaded.parts.source.as_ref().is_none_or(SourceObject::is_settled);
+    let source_is_settled = loaded
+        .parts
+        .source
+        .as_ref()
+        .is_none_or(SourceObject::is_settled);
     let is_released = match workload {
         Workload::Kustomization(_) => true,
         Workload::HelmRelease(object) => {
             let worked_on = object.last_attempted_revision();
             let latest = object.latest();
             latest.is_some_and(|latest| {
-                latest.status == "deployed" && worked_on.is_none_or(|version| version == latest.chart_version)
+                latest.status == "deployed"
+                    && worked_on.is_none_or(|version| version == latest.chart_version)
             })
         }
     };
@@ -170,7 +206,8 @@ fn health(loaded: &Loaded) -> Health {
     let status = match (told.is_true(), told.is_false()) {
         (true, _) => return Health::healthy(),
         // Building and fetching fail before anything is touched: what runs is as it was, and nobody looked at it.
-        (_, true) if healthy.is_none() && BEFORE_APPLYING.contains(&told.reason()) => match nothing {
+        (_, true) if healthy.is_none() && BEFORE_APPLYING.contains(&told.reason()) => match nothing
+        {
             true => HealthStatus::Missing,
             false => HealthStatus::Unknown,
         },
@@ -180,17 +217,30 @@ fn health(loaded: &Loaded) -> Health {
     Health::new(status, one_line(told.message()))
 }
 
-const BEFORE_APPLYING: [&str; 5] = ["ArtifactFailed", "BuildFailed", "DependencyNotReady", "SourceNotReady", "AccessDenied"];
+const BEFORE_APPLYING: [&str; 5] = [
+    "ArtifactFailed",
+    "BuildFailed",
+    "DependencyNotReady",
+    "SourceNotReady",
+    "AccessDenied",
+];
 
 fn one_line(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    text.chars()
+        .map(|c| if c.is_control() { ' ' } else { c })
+        .collect()
 }
 
 fn conditions(loaded: &Loaded) -> Vec<Condition> {
     let workload = loaded.workload().conditions().iter();
-    let source = loaded.parts.source.iter().flat_map(|source| source.conditions());
+    let source = loaded
+        .parts
+        .source
+        .iter()
+        .flat_map(|source| source.conditions());
     let matters = |one: &&crate::types::Condition| {
-        (one.kind == condition::READY && one.is_false()) || (one.kind == condition::STALLED && one.is_true())
+        (one.kind == condition::READY && one.is_false())
+            || (one.kind == condition::STALLED && one.is_true())
     };
     let mut told: Vec<Condition> = workload
         .filter(matters)
@@ -221,14 +271,19 @@ pub(super) fn of(loaded: &Loaded) -> Result<ApplicationStatus> {
     let workload = loaded.workload();
     let sync = sync(loaded);
     let resources = match workload {
-        Workload::Kustomization(object) => object.inventory().map(|inventory| inventory.ids().filter_map(Result::ok)),
+        Workload::Kustomization(object) => object
+            .inventory()
+            .map(|inventory| inventory.ids().filter_map(Result::ok)),
         Workload::HelmRelease(_) => None,
     };
     let told = offered(loaded).or_else(|| applied(loaded));
     Ok(ApplicationStatus {
         sync,
         health: health(loaded),
-        revisions: told.map(|told| revision(loaded, &told)).into_iter().collect(),
+        revisions: told
+            .map(|told| revision(loaded, &told))
+            .into_iter()
+            .collect(),
         operation: record(workload)?.map(|record| record.status()),
         conditions: conditions(loaded),
         resources: resources

@@ -25,8 +25,14 @@ const RACES: usize = 10;
 impl FluxBackend {
     /// The version of an application: of what it says, and not of what the controllers write beside it.
     fn version(loaded: &Loaded, app: &Application) -> Result<String> {
-        let json = serde_json::to_vec(app).map_err(|error| Error::internal("an application is no JSON").with_source(error))?;
-        let uid = loaded.workload().metadata().uid.as_deref().unwrap_or_default();
+        let json = serde_json::to_vec(app)
+            .map_err(|error| Error::internal("an application is no JSON").with_source(error))?;
+        let uid = loaded
+            .workload()
+            .metadata()
+            .uid
+            .as_deref()
+            .unwrap_or_default();
         let mut hasher = Sha256::new();
         hasher.update(uid);
         hasher.update(json);
@@ -54,7 +60,8 @@ impl FluxBackend {
     /// What is to be written for `app`, with its namespace.
     fn wanted(&self, app: &Application, before: Option<&Parts>) -> Result<Parts> {
         let mut app = app.clone();
-        self.namespace_of(&app.app_ref()).clone_into(&mut app.namespace);
+        self.namespace_of(&app.app_ref())
+            .clone_into(&mut app.namespace);
         to_flux(&app, &self.options.convert, before)
     }
 
@@ -88,9 +95,18 @@ impl FluxBackend {
     }
 
     /// Makes the source, or makes one that was left by an application of this name what it should be.
-    async fn write_source(&self, app: &Application, namespace: &str, source: &SourceObject) -> Result<()> {
+    async fn write_source(
+        &self,
+        app: &Application,
+        namespace: &str,
+        source: &SourceObject,
+    ) -> Result<()> {
         let kind = source.kind();
-        let named = FluxRef::new(kind, namespace, source.metadata().name.clone().unwrap_or_default());
+        let named = FluxRef::new(
+            kind,
+            namespace,
+            source.metadata().name.clone().unwrap_or_default(),
+        );
         for _ in 0..RACES {
             let created = match source {
                 SourceObject::Git(object) => self.create_object(kind, namespace, object).await,
@@ -142,7 +158,11 @@ impl FluxBackend {
     /// Writes the application over the one that was read.
     async fn replace(&self, loaded: &Loaded, app: &Application) -> Result<()> {
         let mut wanted = self.wanted(app, Some(&loaded.parts))?;
-        let runs = loaded.record().ok().flatten().is_some_and(|record| !record.has_ended());
+        let runs = loaded
+            .record()
+            .ok()
+            .flatten()
+            .is_some_and(|record| !record.has_ended());
         if runs {
             // The operation puts these back at its end.
             keep_running(&loaded.parts.workload, &mut wanted.workload);
@@ -151,10 +171,17 @@ impl FluxBackend {
         let mut version = loaded.version().to_owned();
         let workload = loaded.workload_ref();
         if source_changes {
-            if !loaded.workload().is_suspended() && status::digest(&wanted) != status::digest(&loaded.parts) {
+            if !loaded.workload().is_suspended()
+                && status::digest(&wanted) != status::digest(&loaded.parts)
+            {
                 // The old settings must not meet the new source, nor the new settings the old one's artifact.
-                let paused = self.patch_at(&workload, &version, json!({"spec": {"suspend": true}})).await?;
-                paused["metadata"]["resourceVersion"].as_str().unwrap_or_default().clone_into(&mut version);
+                let paused = self
+                    .patch_at(&workload, &version, json!({"spec": {"suspend": true}}))
+                    .await?;
+                paused["metadata"]["resourceVersion"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .clone_into(&mut version);
             }
             self.change_source(loaded, &wanted, app).await?;
         }
@@ -167,7 +194,10 @@ impl FluxBackend {
             Workload::HelmRelease(object) => self.replace_object(&workload, object).await,
         };
         written?;
-        let (old, new) = (loaded.source_ref(), wanted.source.as_ref().map(SourceObject::kind));
+        let (old, new) = (
+            loaded.source_ref(),
+            wanted.source.as_ref().map(SourceObject::kind),
+        );
         if let (Some(old), Some(new), Some(source)) = (old, new, &loaded.parts.source)
             && old.kind != new
             && source.is_own(&app.name)
@@ -177,17 +207,29 @@ impl FluxBackend {
         Ok(())
     }
 
-    async fn change_source(&self, loaded: &Loaded, wanted: &Parts, app: &Application) -> Result<()> {
+    async fn change_source(
+        &self,
+        loaded: &Loaded,
+        wanted: &Parts,
+        app: &Application,
+    ) -> Result<()> {
         let Some(source) = &wanted.source else {
             return Ok(());
         };
-        let same_kind = loaded.parts.source.as_ref().is_some_and(|before| before.kind() == source.kind());
+        let same_kind = loaded
+            .parts
+            .source
+            .as_ref()
+            .is_some_and(|before| before.kind() == source.kind());
         match loaded.source_ref().filter(|_| same_kind) {
             Some(named) => match self.find(&named).await? {
                 Some(live) => self.replace_source(&live, source).await,
                 None => self.write_source(app, &named.namespace, source).await,
             },
-            None => self.write_source(app, loaded.workload().namespace(), source).await,
+            None => {
+                self.write_source(app, loaded.workload().namespace(), source)
+                    .await
+            }
         }
     }
 
@@ -207,14 +249,18 @@ impl FluxBackend {
             }
             now.suspended = suspended;
             if loaded.is_deleting() {
-                return Err(Error::conflict(format!("application {app} is being deleted")));
+                return Err(Error::conflict(format!(
+                    "application {app} is being deleted"
+                )));
             }
             match self.replace_workload(&loaded, &now).await {
                 Err(error) if was_overtaken(&error) => {}
                 other => return other,
             }
         }
-        Err(Error::conflict(format!("application {app} changes all the time")))
+        Err(Error::conflict(format!(
+            "application {app} changes all the time"
+        )))
     }
 
     /// Suspends and resumes, whatever else the application is: one that others made need not be one that could be put.
@@ -231,7 +277,9 @@ impl FluxBackend {
             "metadata": {"annotations": {crate::convert::SYNC: null}},
             "spec": {"suspend": suspend},
         });
-        self.patch_at(&loaded.workload_ref(), loaded.version(), patch).await.map(drop)
+        self.patch_at(&loaded.workload_ref(), loaded.version(), patch)
+            .await
+            .map(drop)
     }
 
     /// Whether another workload of the namespace has the same source.
@@ -243,7 +291,9 @@ impl FluxBackend {
         let all = self.snapshot(&selector).await?;
         let own = loaded.workload_ref();
         Ok(all.workloads.iter().any(|(named, workload)| {
-            let of = workload.source_ref().and_then(|named| reference(&named, workload.namespace()));
+            let of = workload
+                .source_ref()
+                .and_then(|named| reference(&named, workload.namespace()));
             *named != own && of.as_ref() == Some(source)
         }))
     }
@@ -256,7 +306,8 @@ impl FluxBackend {
             false => json!({"spec": {"suspend": true}}),
             true => {
                 // It is resumed so that it deletes, and waits for what never comes so that it applies nothing before.
-                let mut patch = json!({"spec": {"suspend": null, "dependsOn": [{"name": FINALIZER_GUARD}]}});
+                let mut patch =
+                    json!({"spec": {"suspend": null, "dependsOn": [{"name": FINALIZER_GUARD}]}});
                 if !loaded.workload().is_helm() {
                     patch["spec"]["deletionPolicy"] = json!(DeletionPolicy::Delete);
                 }
@@ -283,7 +334,9 @@ fn keep_running(before: &Workload, wanted: &mut Workload) {
             wanted.spec.prune = before.spec.prune;
             wanted.spec.force = before.spec.force;
         }
-        (Workload::HelmRelease(before), Workload::HelmRelease(wanted)) => wanted.spec.suspend = before.spec.suspend,
+        (Workload::HelmRelease(before), Workload::HelmRelease(wanted)) => {
+            wanted.spec.suspend = before.spec.suspend
+        }
         _ => {}
     }
 }
@@ -310,7 +363,9 @@ impl ApplicationStore for FluxBackend {
                 }
             };
             if loaded.is_deleting() {
-                return Err(Error::conflict(format!("application {name} is being deleted")));
+                return Err(Error::conflict(format!(
+                    "application {name} is being deleted"
+                )));
             }
             let now = self.application(&loaded.parts);
             let same = now.as_ref().is_ok_and(|now| *now == self.normal(app));
@@ -318,11 +373,15 @@ impl ApplicationStore for FluxBackend {
                 PutMode::Update(version) => {
                     let now = now?;
                     if Self::version(&loaded, &now)? != *version {
-                        return Err(Error::conflict(format!("application {name} was changed meanwhile")));
+                        return Err(Error::conflict(format!(
+                            "application {name} was changed meanwhile"
+                        )));
                     }
                 }
                 PutMode::Create if !same => {
-                    return Err(Error::already_exists(format!("there is another application {name}")));
+                    return Err(Error::already_exists(format!(
+                        "there is another application {name}"
+                    )));
                 }
                 PutMode::Create | PutMode::Upsert => {}
             }
@@ -332,11 +391,15 @@ impl ApplicationStore for FluxBackend {
             match self.replace(&loaded, app).await {
                 Ok(()) => return self.outcome(&name, false, true).await,
                 // Its status may have been written: look again.
-                Err(error) if was_overtaken(&error) && error.message().contains("the object has been modified") => {}
+                Err(error)
+                    if was_overtaken(&error)
+                        && error.message().contains("the object has been modified") => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::conflict(format!("application {name} changes all the time")))
+        Err(Error::conflict(format!(
+            "application {name} changes all the time"
+        )))
     }
 
     async fn get(&self, app: &AppRef) -> Result<Stored> {
@@ -360,7 +423,12 @@ impl ApplicationStore for FluxBackend {
             }
         }
         let is_workload = |kind| matches!(kind, FluxKind::Kustomization | FluxKind::HelmRelease);
-        errors.extend(all.unreadable.iter().filter(|one| is_workload(one.object.kind)).map(broken));
+        errors.extend(
+            all.unreadable
+                .iter()
+                .filter(|one| is_workload(one.object.kind))
+                .map(broken),
+        );
         if options.readable_only {
             for error in &errors {
                 tracing::warn!(%error, "left out of a list");
@@ -379,7 +447,10 @@ impl ApplicationStore for FluxBackend {
     /// With `cascade` the controller deletes what it deployed, dependents later; `Unsupported` for [`Propagation::Orphan`]. A source that was made for the application goes too, unless others use it.
     async fn delete(&self, app: &AppRef, options: &DeleteOptions) -> Result<()> {
         if options.cascade && options.propagation == Propagation::Orphan {
-            return Err(Error::unsupported("leaving dependents of what is deleted", "Flux"));
+            return Err(Error::unsupported(
+                "leaving dependents of what is deleted",
+                "Flux",
+            ));
         }
         for _ in 0..RACES {
             let loaded = self.load(app).await?;
@@ -402,7 +473,9 @@ impl ApplicationStore for FluxBackend {
             }
             return Ok(());
         }
-        Err(Error::conflict(format!("application {app} changes all the time")))
+        Err(Error::conflict(format!(
+            "application {app} changes all the time"
+        )))
     }
 
     async fn suspend(&self, app: &AppRef) -> Result<()> {
@@ -416,16 +489,27 @@ impl ApplicationStore for FluxBackend {
 
 impl FluxBackend {
     /// The selector may name the backend's own namespace, or leave it out.
-    pub(super) fn selects(&self, selector: &gitops_core::backend::Selector, app: &Application) -> bool {
+    pub(super) fn selects(
+        &self,
+        selector: &gitops_core::backend::Selector,
+        app: &Application,
+    ) -> bool {
         let own = &self.manager.options().namespace;
         let mut selector = selector.clone();
-        let namespaces = selector.namespace.iter_mut().chain(selector.app.iter_mut().map(|app| &mut app.namespace));
+        let namespaces = selector
+            .namespace
+            .iter_mut()
+            .chain(selector.app.iter_mut().map(|app| &mut app.namespace));
         for namespace in namespaces {
             if namespace == own {
                 namespace.clear();
             }
         }
-        let app_namespace = selector.app.as_ref().is_some_and(|app| app.namespace.is_empty()) && !app.namespace.is_empty();
+        let app_namespace = selector
+            .app
+            .as_ref()
+            .is_some_and(|app| app.namespace.is_empty())
+            && !app.namespace.is_empty();
         !app_namespace && selector.matches(app)
     }
 }

@@ -75,13 +75,24 @@ struct Watch {
     queue: VecDeque<Result<StatusEvent>>,
 }
 
-pub(super) fn watch(backend: FluxBackend, selector: Selector) -> BoxStream<'static, Result<StatusEvent>> {
+pub(super) fn watch(
+    backend: FluxBackend,
+    selector: Selector,
+) -> BoxStream<'static, Result<StatusEvent>> {
     let options = backend.scope(&selector);
     let mut streams = SelectAll::new();
-    streams.push(news::<Kustomization>(&backend, &options, |one| Object::Workload(Workload::Kustomization(one))));
-    streams.push(news::<HelmRelease>(&backend, &options, |one| Object::Workload(Workload::HelmRelease(one))));
-    streams.push(news::<GitRepository>(&backend, &options, |one| Object::Source(SourceObject::Git(one))));
-    streams.push(news::<OCIRepository>(&backend, &options, |one| Object::Source(SourceObject::Oci(one))));
+    streams.push(news::<Kustomization>(&backend, &options, |one| {
+        Object::Workload(Workload::Kustomization(one))
+    }));
+    streams.push(news::<HelmRelease>(&backend, &options, |one| {
+        Object::Workload(Workload::HelmRelease(one))
+    }));
+    streams.push(news::<GitRepository>(&backend, &options, |one| {
+        Object::Source(SourceObject::Git(one))
+    }));
+    streams.push(news::<OCIRepository>(&backend, &options, |one| {
+        Object::Source(SourceObject::Oci(one))
+    }));
     streams.push(news::<HelmChart>(&backend, &options, Object::Chart));
     let watch = Watch {
         backend,
@@ -154,7 +165,9 @@ impl Watch {
                 self.synced.insert(kind);
             }
             // A Flux without the kind has none of its objects; it may get it later.
-            News::Failed(kind, error) if says_not_installed(&error) && kind != FluxKind::Kustomization => {
+            News::Failed(kind, error)
+                if says_not_installed(&error) && kind != FluxKind::Kustomization =>
+            {
                 if self.missing.insert(kind) {
                     tracing::debug!(%kind, "the kind is not installed");
                 }
@@ -193,7 +206,9 @@ impl Watch {
     /// The workloads that depend on an object are to be looked at.
     fn touch(&mut self, changed: &FluxRef) {
         for (named, workload) in &self.all.workloads {
-            let source = workload.source_ref().and_then(|named| reference(&named, workload.namespace()));
+            let source = workload
+                .source_ref()
+                .and_then(|named| reference(&named, workload.namespace()));
             let chart = match workload {
                 Workload::HelmRelease(object) => chart_of(object),
                 Workload::Kustomization(_) => None,
@@ -213,7 +228,10 @@ impl Watch {
             let name = self.all.name(&self.backend, &named);
             let seen = self.backend.application(&loaded.parts).and_then(|mut app| {
                 app.name.clone_from(&name.name);
-                Ok((self.backend.selects(&self.selector, &app), status::of(&loaded)?))
+                Ok((
+                    self.backend.selects(&self.selector, &app),
+                    status::of(&loaded)?,
+                ))
             });
             let (is_meant, now) = match seen {
                 Ok(seen) => seen,
@@ -228,8 +246,19 @@ impl Watch {
                 }
                 continue;
             }
-            let same = |before: &ApplicationStatus| ApplicationStatus { observed_at: None, ..before.clone() } == ApplicationStatus { observed_at: None, ..now.clone() };
-            let known = self.told.get(&named).and_then(|(_, status)| status.as_ref());
+            let same = |before: &ApplicationStatus| {
+                ApplicationStatus {
+                    observed_at: None,
+                    ..before.clone()
+                } == ApplicationStatus {
+                    observed_at: None,
+                    ..now.clone()
+                }
+            };
+            let known = self
+                .told
+                .get(&named)
+                .and_then(|(_, status)| status.as_ref());
             if known.is_some_and(same) {
                 continue;
             }

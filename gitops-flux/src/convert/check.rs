@@ -25,7 +25,10 @@ pub(super) fn refused(field: &str, why: &str) -> Error {
 /// A path inside a source.
 pub(super) fn path(field: &str, path: &str) -> Result<()> {
     if path.starts_with('/') || path.contains('\\') || path.split('/').any(|part| part == "..") {
-        return Err(refused(field, &format!("{path:?} does not stay in the source")));
+        return Err(refused(
+            field,
+            &format!("{path:?} does not stay in the source"),
+        ));
     }
     Ok(())
 }
@@ -41,7 +44,10 @@ pub(super) fn variables(field: &str, text: &str) -> Result<()> {
 /// All that does not depend on the kind of workload.
 pub(super) fn all(app: &Application) -> Result<()> {
     if app.sources.len() != 1 {
-        return Err(refused("sources", &format!("Flux applies exactly one, not {}", app.sources.len())));
+        return Err(refused(
+            "sources",
+            &format!("Flux applies exactly one, not {}", app.sources.len()),
+        ));
     }
     if app.hydrate.is_some() {
         return Err(refused("hydrate", "Flux commits no rendered manifests"));
@@ -57,7 +63,10 @@ pub(super) fn all(app: &Application) -> Result<()> {
     }
     for key in app.annotations.keys() {
         if key.starts_with(PREFIX) {
-            return Err(refused("annotations", &format!("{key:?} is the backend's own")));
+            return Err(refused(
+                "annotations",
+                &format!("{key:?} is the backend's own"),
+            ));
         }
     }
     if let Some(source) = app.sources.first() {
@@ -76,7 +85,10 @@ pub(crate) fn option_is_fulfilled(field: &str, option: &str) -> Result<()> {
 
 fn policy(app: &Application) -> Result<()> {
     let is_helm = app.sources.first().is_some_and(source::is_helm);
-    let automated = app.sync_policy.automated.filter(|automated| automated.is_enabled());
+    let automated = app
+        .sync_policy
+        .automated
+        .filter(|automated| automated.is_enabled());
     if let Some(automated) = automated {
         if !is_helm && !automated.self_heal {
             return Err(refused(
@@ -108,7 +120,10 @@ fn policy(app: &Application) -> Result<()> {
                 .iter()
                 .any(|text| text.chars().any(|c| "*?[]()|^$+\\{}".contains(c)) && *text != "*")
             {
-                return Err(refused(&field, "a HelmRelease takes regular expressions, not patterns"));
+                return Err(refused(
+                    &field,
+                    "a HelmRelease takes regular expressions, not patterns",
+                ));
             }
         }
     }
@@ -126,13 +141,19 @@ fn place(source: &Source) -> Result<()> {
         _ => &[],
     };
     let Some(rest) = allowed.iter().find_map(|scheme| url.strip_prefix(scheme)) else {
-        return Err(refused(field, &format!("Flux reads {} here", allowed.join(", "))));
+        return Err(refused(
+            field,
+            &format!("Flux reads {} here", allowed.join(", ")),
+        ));
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
     let user = authority.rsplit_once('@').map(|(user, _)| user);
     // The user of SSH is no secret; any other may be a token.
     if user.is_some_and(|user| !url.starts_with("ssh://") || user.contains(':')) {
-        return Err(refused(field, "credentials do not belong into a URL that everybody may read; use a Secret"));
+        return Err(refused(
+            field,
+            "credentials do not belong into a URL that everybody may read; use a Secret",
+        ));
     }
     if authority.is_empty() || url.chars().any(|c| c.is_control() || c.is_whitespace()) {
         return Err(refused(field, "no URL"));
@@ -140,8 +161,15 @@ fn place(source: &Source) -> Result<()> {
     if let Some(inside) = &source.path {
         path("sources[0].path", inside)?;
     }
-    if source.ref_name.as_deref().is_some_and(|name| !name.is_empty()) {
-        return Err(refused("sources[0].ref", "there is no other source to use it"));
+    if source
+        .ref_name
+        .as_deref()
+        .is_some_and(|name| !name.is_empty())
+    {
+        return Err(refused(
+            "sources[0].ref",
+            "there is no other source to use it",
+        ));
     }
     Ok(())
 }

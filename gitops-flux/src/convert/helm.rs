@@ -7,10 +7,12 @@ use serde_json::{Map, Value};
 
 use super::check::{path, refused, variables};
 use super::kustomize::{path_from, path_to};
-use super::{ConvertOptions, PINNED, automated, destination, flag, is_manual, kube_config, list, set, text};
+use super::{
+    ConvertOptions, PINNED, automated, destination, flag, is_manual, kube_config, list, set, text,
+};
 use crate::types::{
-    CrdsPolicy, DriftDetection, DriftDetectionMode, HelmChartTemplate, HelmRelease, IgnoreRule, ObjectReference,
-    ReconcileStrategy, Selector,
+    CrdsPolicy, DriftDetection, DriftDetectionMode, HelmChartTemplate, HelmRelease, IgnoreRule,
+    ObjectReference, ReconcileStrategy, Selector,
 };
 
 /// The newest version that is no prerelease.
@@ -40,10 +42,17 @@ pub(super) fn update(
                 ));
             }
             if from.path.is_some() || from.chart.is_some() {
-                return Err(refused("sources[0].path", "a chart of a registry is named by its URL alone"));
+                return Err(refused(
+                    "sources[0].path",
+                    "a chart of a registry is named by its URL alone",
+                ));
             }
             spec.chart = None;
-            if spec.chart_ref.as_ref().is_none_or(|before| before.name != source.name || before.kind != source.kind) {
+            if spec
+                .chart_ref
+                .as_ref()
+                .is_none_or(|before| before.name != source.name || before.kind != source.kind)
+            {
                 spec.chart_ref = Some(source);
             }
         }
@@ -98,7 +107,10 @@ pub(super) fn update(
 }
 
 /// The version of the chart, whatever it is pinned to for the moment.
-fn own_version(template: &HelmChartTemplate, annotations: Option<&std::collections::BTreeMap<String, String>>) -> Option<String> {
+fn own_version(
+    template: &HelmChartTemplate,
+    annotations: Option<&std::collections::BTreeMap<String, String>>,
+) -> Option<String> {
     match annotations.and_then(|annotations| annotations.get(PINNED)) {
         Some(noted) => text(noted),
         None => template.spec.version.clone(),
@@ -108,10 +120,26 @@ fn own_version(template: &HelmChartTemplate, annotations: Option<&std::collectio
 fn check(settings: &Helm) -> Result<()> {
     let field = |name: &str| format!("sources[0].render.helm.{name}");
     for (name, is_set, why) in [
-        ("fileParameters", !settings.file_parameters.is_empty(), "a HelmRelease has none"),
-        ("kubeVersion", !settings.kube_version.is_empty(), "helm takes the cluster's own"),
-        ("apiVersions", !settings.api_versions.is_empty(), "helm takes the cluster's own"),
-        ("version", !matches!(settings.version.as_str(), "" | "v3"), "Flux has helm 3"),
+        (
+            "fileParameters",
+            !settings.file_parameters.is_empty(),
+            "a HelmRelease has none",
+        ),
+        (
+            "kubeVersion",
+            !settings.kube_version.is_empty(),
+            "helm takes the cluster's own",
+        ),
+        (
+            "apiVersions",
+            !settings.api_versions.is_empty(),
+            "helm takes the cluster's own",
+        ),
+        (
+            "version",
+            !matches!(settings.version.as_str(), "" | "v3"),
+            "Flux has helm 3",
+        ),
     ] {
         if is_set {
             return Err(refused(&field(name), why));
@@ -120,7 +148,10 @@ fn check(settings: &Helm) -> Result<()> {
     for (n, file) in settings.value_files.iter().enumerate() {
         let field = field(&format!("valueFiles[{n}]"));
         if file.contains("://") || file.starts_with('$') {
-            return Err(refused(&field, "Flux takes value files of the chart's source only"));
+            return Err(refused(
+                &field,
+                "Flux takes value files of the chart's source only",
+            ));
         }
         path(&field, file)?;
     }
@@ -137,7 +168,9 @@ fn files_from(from: &Source, files: &[String]) -> Vec<String> {
         return Vec::new();
     }
     let folder = match from.kind {
-        SourceKind::Git => path_from(from.path.as_deref()).map_or_else(|| "./".to_owned(), |path| path + "/"),
+        SourceKind::Git => {
+            path_from(from.path.as_deref()).map_or_else(|| "./".to_owned(), |path| path + "/")
+        }
         _ => String::new(),
     };
     std::iter::once("values.yaml")
@@ -146,7 +179,12 @@ fn files_from(from: &Source, files: &[String]) -> Vec<String> {
         .collect()
 }
 
-fn chart(from: &Source, settings: &Helm, source: ObjectReference, template: &mut HelmChartTemplate) -> Result<()> {
+fn chart(
+    from: &Source,
+    settings: &Helm,
+    source: ObjectReference,
+    template: &mut HelmChartTemplate,
+) -> Result<()> {
     let spec = &mut template.spec;
     if spec.source_ref.kind != source.kind || spec.source_ref.name != source.name {
         spec.source_ref = source;
@@ -163,7 +201,11 @@ fn chart(from: &Source, settings: &Helm, source: ObjectReference, template: &mut
             return Err(refused("sources[0].path", "a Helm repository has no paths"));
         }
         name.clone_into(&mut spec.chart);
-        spec.version = Some(from.target_revision.clone().unwrap_or_else(|| NEWEST.to_owned()));
+        spec.version = Some(
+            from.target_revision
+                .clone()
+                .unwrap_or_else(|| NEWEST.to_owned()),
+        );
     }
     spec.values_files = list(&files_from(from, &settings.value_files));
     spec.ignore_missing_values_files = flag(settings.ignore_missing_value_files);
@@ -186,16 +228,27 @@ fn values(settings: &Helm, before: &mut Option<Value>) -> Result<()> {
             }
         }
     };
-    set::apply("sources[0].render.helm.parameters", &settings.parameters, &mut values)?;
+    set::apply(
+        "sources[0].render.helm.parameters",
+        &settings.parameters,
+        &mut values,
+    )?;
     *before = (!values.is_empty()).then_some(Value::Object(values));
     Ok(())
 }
 
 fn drift_detection(app: &Application, before: &mut Option<DriftDetection>) {
-    let heals = !is_manual(app) && app.sync_policy.automated.is_some_and(|automated| automated.self_heal);
+    let heals = !is_manual(app)
+        && app
+            .sync_policy
+            .automated
+            .is_some_and(|automated| automated.self_heal);
     if !heals {
         if let Some(detection) = before.as_mut() {
-            detection.mode = detection.mode.take().filter(|mode| *mode != DriftDetectionMode::Enabled);
+            detection.mode = detection
+                .mode
+                .take()
+                .filter(|mode| *mode != DriftDetectionMode::Enabled);
             detection.ignore = None;
             if *detection == DriftDetection::default() {
                 *before = None;
@@ -205,7 +258,12 @@ fn drift_detection(app: &Application, before: &mut Option<DriftDetection>) {
     }
     let detection = before.get_or_insert_default();
     detection.mode = Some(DriftDetectionMode::Enabled);
-    detection.ignore = list(&app.ignore_differences.iter().map(rule_from).collect::<Vec<_>>());
+    detection.ignore = list(
+        &app.ignore_differences
+            .iter()
+            .map(rule_from)
+            .collect::<Vec<_>>(),
+    );
 }
 
 fn rule_from(one: &IgnoreDifference) -> IgnoreRule {
@@ -236,7 +294,11 @@ pub(super) fn read(object: &HelmRelease, from: &mut Source, app: &mut Applicatio
             Some(Value::Object(values)) => Some(values.clone()),
             _ => None,
         },
-        skip_crds: spec.install.as_ref().and_then(|install| install.crds.clone()) == Some(CrdsPolicy::Skip),
+        skip_crds: spec
+            .install
+            .as_ref()
+            .and_then(|install| install.crds.clone())
+            == Some(CrdsPolicy::Skip),
         skip_schema_validation: spec
             .install
             .as_ref()
@@ -250,8 +312,8 @@ pub(super) fn read(object: &HelmRelease, from: &mut Source, app: &mut Applicatio
             from.path = path_to(Some(&chart.chart));
         } else {
             from.chart = Some(chart.chart.clone());
-            from.target_revision =
-                own_version(template, object.metadata.annotations.as_ref()).filter(|version| version != NEWEST);
+            from.target_revision = own_version(template, object.metadata.annotations.as_ref())
+                .filter(|version| version != NEWEST);
         }
         let folder = match from.path.as_deref() {
             Some(path) => format!("{path}/"),
@@ -277,7 +339,8 @@ pub(super) fn read(object: &HelmRelease, from: &mut Source, app: &mut Applicatio
     app.revision_history_limit = spec.max_history.and_then(|limit| u32::try_from(limit).ok());
     let mut policy = automated(true);
     let detection = spec.drift_detection.as_ref();
-    let heals = detection.and_then(|detection| detection.mode.clone()) == Some(DriftDetectionMode::Enabled);
+    let heals =
+        detection.and_then(|detection| detection.mode.clone()) == Some(DriftDetectionMode::Enabled);
     if let Some(policy) = &mut policy {
         policy.self_heal = heals;
     }

@@ -20,7 +20,11 @@ struct Kept {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     was: Option<String>,
     /// What the application says there; none when it says nothing.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
+    #[serde(
+        default,
+        skip_serializing_if = "Option::is_none",
+        deserialize_with = "present"
+    )]
     is: Option<Value>,
 }
 
@@ -45,7 +49,12 @@ fn collect(at: &str, from: Option<&Value>, to: Option<&Value>, found: &mut Vec<K
         (Some(Value::Object(from)), Some(Value::Object(to))) => {
             let keys: std::collections::BTreeSet<_> = from.keys().chain(to.keys()).collect();
             for key in keys {
-                collect(&format!("{at}/{}", escape(key)), from.get(key), to.get(key), found);
+                collect(
+                    &format!("{at}/{}", escape(key)),
+                    from.get(key),
+                    to.get(key),
+                    found,
+                );
             }
         }
         (Some(Value::Array(from)), Some(Value::Array(to))) if from.len() == to.len() => {
@@ -72,7 +81,8 @@ pub(crate) fn difference(from: &Value, to: &Value) -> Result<Option<String>> {
     if found.is_empty() {
         return Ok(None);
     }
-    let text = serde_json::to_string(&found).map_err(|error| Error::internal("an application is no JSON").with_source(error))?;
+    let text = serde_json::to_string(&found)
+        .map_err(|error| Error::internal("an application is no JSON").with_source(error))?;
     if text.len() > LIMIT {
         let largest = found
             .iter()
@@ -91,8 +101,9 @@ pub(crate) fn difference(from: &Value, to: &Value) -> Result<Option<String>> {
 /// # Errors
 /// `Integrity` when the annotation cannot be read.
 pub(crate) fn restore(annotation: &str, into: &mut Value) -> Result<()> {
-    let kept: Vec<Kept> = serde_json::from_str(annotation)
-        .map_err(|error| Error::integrity("what is kept with the application cannot be read").with_source(error))?;
+    let kept: Vec<Kept> = serde_json::from_str(annotation).map_err(|error| {
+        Error::integrity("what is kept with the application cannot be read").with_source(error)
+    })?;
     for one in kept {
         if into.pointer(&one.at).map(digest) == one.was {
             set(into, &one.at, one.is);
@@ -149,7 +160,10 @@ mod tests {
         let kept = difference(&from, &to).unwrap().unwrap();
         let mut changed = json!({"sources": [{"targetRevision": "dev", "path": "."}]});
         restore(&kept, &mut changed).unwrap();
-        assert_eq!(changed, json!({"sources": [{"targetRevision": "dev", "path": "./"}], "info": 1}));
+        assert_eq!(
+            changed,
+            json!({"sources": [{"targetRevision": "dev", "path": "./"}], "info": 1})
+        );
         // A place that is gone is no reason to fail.
         let mut changed = json!({"sources": []});
         restore(&kept, &mut changed).unwrap();

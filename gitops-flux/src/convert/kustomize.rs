@@ -34,7 +34,10 @@ pub(super) fn update(
     object: &mut Kustomization,
 ) -> Result<()> {
     if from.chart.is_some() {
-        return Err(refused("sources[0].chart", "only a Helm repository has charts by name"));
+        return Err(refused(
+            "sources[0].chart",
+            "only a Helm repository has charts by name",
+        ));
     }
     let default = Kustomize::default();
     let settings = match &from.render {
@@ -44,7 +47,9 @@ pub(super) fn update(
             &default
         }
         Render::Kustomize(settings) => &**settings,
-        Render::Plugin(_) => return Err(refused("sources[0].render.plugin", "Flux has no plugins")),
+        Render::Plugin(_) => {
+            return Err(refused("sources[0].render.plugin", "Flux has no plugins"));
+        }
         Render::Helm(_) => return Err(Error::internal("a chart is no Kustomization")),
         _ => return Err(refused("sources[0].render", "Flux does not know it")),
     };
@@ -59,14 +64,23 @@ pub(super) fn update(
     spec.interval.get_or_insert_with(|| options.interval.into());
     if let Some(retry) = &app.sync_policy.retry {
         // Flux waits equally long each time.
-        let wait = retry.backoff.duration.max(std::time::Duration::from_millis(100));
+        let wait = retry
+            .backoff
+            .duration
+            .max(std::time::Duration::from_millis(100));
         spec.retry_interval = Some(wait.into());
     }
     if object.metadata.uid.is_none() {
         spec.timeout = Some(options.timeout.into());
         spec.wait = Some(true);
     }
-    spec.prune = Some(!is_manual(app) && app.sync_policy.automated.is_some_and(|automated| automated.prune));
+    spec.prune = Some(
+        !is_manual(app)
+            && app
+                .sync_policy
+                .automated
+                .is_some_and(|automated| automated.prune),
+    );
     spec.suspend = flag(is_manual(app) || app.suspended);
     spec.kube_config = kube_config(&app.destination.cluster, spec.kube_config.take());
     spec.target_namespace = match text(&settings.namespace) {
@@ -101,10 +115,16 @@ pub(super) fn update(
 fn directory(settings: &Directory) -> Result<()> {
     let field = |name: &str| format!("sources[0].render.directory.{name}");
     if settings.include.is_some() {
-        return Err(refused(&field("include"), "Flux takes all manifests of a path"));
+        return Err(refused(
+            &field("include"),
+            "Flux takes all manifests of a path",
+        ));
     }
     if settings.exclude.is_some() {
-        return Err(refused(&field("exclude"), "write a .sourceignore file instead"));
+        return Err(refused(
+            &field("exclude"),
+            "write a .sourceignore file instead",
+        ));
     }
     if settings.jsonnet.is_some() {
         return Err(refused(&field("jsonnet"), "Flux evaluates no Jsonnet"));
@@ -114,7 +134,9 @@ fn directory(settings: &Directory) -> Result<()> {
 
 fn check(settings: &Kustomize) -> Result<()> {
     let field = |name: &str| format!("sources[0].render.kustomize.{name}");
-    if !settings.common_labels.is_empty() && (!settings.label_without_selector || settings.label_include_templates) {
+    if !settings.common_labels.is_empty()
+        && (!settings.label_without_selector || settings.label_include_templates)
+    {
         return Err(refused(
             &field("commonLabels"),
             "Flux sets labels of the objects only, not in selectors and templates: ask for labelWithoutSelector",
@@ -127,10 +149,16 @@ fn check(settings: &Kustomize) -> Result<()> {
         ));
     }
     if settings.common_annotations_envsubst {
-        return Err(refused(&field("commonAnnotationsEnvsubst"), "Flux replaces no variables of Argo CD"));
+        return Err(refused(
+            &field("commonAnnotationsEnvsubst"),
+            "Flux replaces no variables of Argo CD",
+        ));
     }
     if !settings.replicas.is_empty() {
-        return Err(refused(&field("replicas"), "a Kustomization has none: patch /spec/replicas"));
+        return Err(refused(
+            &field("replicas"),
+            "a Kustomization has none: patch /spec/replicas",
+        ));
     }
     for (name, is_set) in [
         ("version", !settings.version.is_empty()),
@@ -138,7 +166,10 @@ fn check(settings: &Kustomize) -> Result<()> {
         ("apiVersions", !settings.api_versions.is_empty()),
     ] {
         if is_set {
-            return Err(refused(&field(name), "Flux builds with what its controller has"));
+            return Err(refused(
+                &field(name),
+                "Flux builds with what its controller has",
+            ));
         }
     }
     for (n, component) in settings.components.iter().enumerate() {
@@ -178,11 +209,20 @@ fn image_from(field: &str, text: &str) -> Result<Image> {
         Some((last, tag)) => (&new[..slash + last.len()], Some(tag)),
         None => (new, None),
     };
-    if new.is_empty() && name.is_none() || name == Some("") || (name.is_none() && tag.is_none() && digest.is_none()) {
-        return Err(refused(field, &format!("{text:?} names no image, or nothing to change")));
+    if new.is_empty() && name.is_none()
+        || name == Some("")
+        || (name.is_none() && tag.is_none() && digest.is_none())
+    {
+        return Err(refused(
+            field,
+            &format!("{text:?} names no image, or nothing to change"),
+        ));
     }
     if [Some(new), tag, digest].contains(&Some("*")) {
-        return Err(refused(field, "* keeps what the repository says, which Flux cannot"));
+        return Err(refused(
+            field,
+            "* keeps what the repository says, which Flux cannot",
+        ));
     }
     let known = |text: Option<&str>| text.map(str::to_owned).filter(|text| !text.is_empty());
     Ok(Image {
@@ -215,14 +255,20 @@ fn patch_from(field: &str, patch: &serde_json::Value) -> Result<Patch> {
         ("path", "Flux takes patches as text only"),
         ("options", "Flux has no options of patches"),
     ] {
-        if patch.get(name).is_some_and(|value| !value.is_null() && value != "") {
+        if patch
+            .get(name)
+            .is_some_and(|value| !value.is_null() && value != "")
+        {
             return Err(refused(&format!("{field}.{name}"), why));
         }
     }
     let made: Patch = serde_json::from_value(patch.clone())
         .map_err(|error| refused(field, "no patch with a text and a target").with_source(error))?;
     if !made.extra.is_empty() {
-        return Err(refused(field, "it has fields that kustomize's patches have not"));
+        return Err(refused(
+            field,
+            "it has fields that kustomize's patches have not",
+        ));
     }
     Ok(made)
 }

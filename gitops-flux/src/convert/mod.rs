@@ -35,9 +35,9 @@ use gitops_core::application::{Application, Automated, ClusterRef, Destination};
 use gitops_core::{Error, Result};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+pub(crate) use self::check::option_is_fulfilled;
 pub use self::parts::{Parts, SourceObject, Workload};
 pub(crate) use self::revision::{GitTarget, OciTarget, is_commit, reported};
-pub(crate) use self::check::option_is_fulfilled;
 pub(crate) use self::source::{PINNED, own_target};
 
 /// The annotation with what Flux has no field for.
@@ -118,21 +118,30 @@ impl Credentials {
 
 impl fmt::Debug for Credentials {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let urls = self.0.iter().map(|(url, secret)| (gitops_core::error::redact_url(url), secret));
+        let urls = self
+            .0
+            .iter()
+            .map(|(url, secret)| (gitops_core::error::redact_url(url), secret));
         f.debug_map().entries(urls).finish()
     }
 }
 
 /// Whether nothing may be synced unless somebody asks.
 pub(crate) fn is_manual(app: &Application) -> bool {
-    !app.sync_policy.automated.is_some_and(|automated| automated.is_enabled())
+    !app.sync_policy
+        .automated
+        .is_some_and(|automated| automated.is_enabled())
 }
 
 /// The objects of an application. With `before`, what they are at present: what core has no place for, and intervals, stay as they are.
 ///
 /// # Errors
 /// `InvalidInput` for what Flux would do differently, naming the field; `Conflict` when the application uses a source that was not made for it and asks for another one.
-pub fn to_flux(app: &Application, options: &ConvertOptions, before: Option<&Parts>) -> Result<Parts> {
+pub fn to_flux(
+    app: &Application,
+    options: &ConvertOptions,
+    before: Option<&Parts>,
+) -> Result<Parts> {
     check::all(app)?;
     let [source] = app.sources.as_slice() else {
         return Err(Error::invalid("sources: exactly one is needed"));
@@ -149,7 +158,9 @@ pub fn to_flux(app: &Application, options: &ConvertOptions, before: Option<&Part
     source::update(app, source, options, &mut made)?;
     let source_name = made.source_reference(app);
     match &mut made.workload {
-        Workload::Kustomization(object) => kustomize::update(app, source, source_name, options, object)?,
+        Workload::Kustomization(object) => {
+            kustomize::update(app, source, source_name, options, object)?
+        }
         Workload::HelmRelease(object) => helm::update(app, source, source_name, options, object)?,
     }
     metadata(made.workload.metadata_mut(), app);
@@ -180,17 +191,26 @@ fn metadata(meta: &mut ObjectMeta, app: &Application) {
 
 /// Writes down what the objects do not say, and makes sure that all comes back.
 fn keep(app: &Application, made: &mut Parts) -> Result<()> {
-    let annotations = made.workload.metadata_mut().annotations.get_or_insert_default();
+    let annotations = made
+        .workload
+        .metadata_mut()
+        .annotations
+        .get_or_insert_default();
     annotations.remove(KEPT);
     let mut app = app.clone();
     app.namespace.clear();
     let json = |app: &Application| {
-        serde_json::to_value(app).map_err(|error| Error::internal("an application is no JSON").with_source(error))
+        serde_json::to_value(app)
+            .map_err(|error| Error::internal("an application is no JSON").with_source(error))
     };
     let mut shown = read(made)?;
     shown.namespace.clear();
     let kept = kept::difference(&json(&shown)?, &json(&app)?)?;
-    let annotations = made.workload.metadata_mut().annotations.get_or_insert_default();
+    let annotations = made
+        .workload
+        .metadata_mut()
+        .annotations
+        .get_or_insert_default();
     if let Some(kept) = kept {
         annotations.insert(KEPT.to_owned(), kept);
     }
@@ -200,7 +220,9 @@ fn keep(app: &Application, made: &mut Parts) -> Result<()> {
     let mut back = to_application(made)?;
     back.namespace.clear();
     if back != app {
-        return Err(Error::internal("the application does not come back from Flux's objects as it was"));
+        return Err(Error::internal(
+            "the application does not come back from Flux's objects as it was",
+        ));
     }
     Ok(())
 }
@@ -215,9 +237,12 @@ pub fn to_application(parts: &Parts) -> Result<Application> {
     let Some(annotation) = annotations.and_then(|annotations| annotations.get(KEPT)) else {
         return Ok(app);
     };
-    let broken = |error| Error::integrity(format!("application {} cannot be read", app.app_ref())).with_source(error);
+    let broken = |error| {
+        Error::integrity(format!("application {} cannot be read", app.app_ref())).with_source(error)
+    };
     let mut value = serde_json::to_value(&app).map_err(broken)?;
-    kept::restore(annotation, &mut value).map_err(|error| error.context(format!("application {}", app.app_ref())))?;
+    kept::restore(annotation, &mut value)
+        .map_err(|error| error.context(format!("application {}", app.app_ref())))?;
     let mut restored: Application = serde_json::from_value(value).map_err(broken)?;
     // Whatever an annotation says, it names no other application.
     restored.name.clone_from(&app.name);
@@ -232,7 +257,8 @@ fn read(parts: &Parts) -> Result<Application> {
     let noted = annotations.get(SYNC).map(String::as_str);
     let is_manual = noted == Some(MANUAL);
     // While an operation runs nothing is suspended, whatever it is otherwise.
-    let is_suspended = parts.workload.is_suspended() || (noted == Some(SUSPENDED) && is_running(&annotations));
+    let is_suspended =
+        parts.workload.is_suspended() || (noted == Some(SUSPENDED) && is_running(&annotations));
     let visible: BTreeMap<_, _> = annotations
         .into_iter()
         .filter(|(key, _)| !key.starts_with(PREFIX) && !TRANSIENT.contains(&key.as_str()))
@@ -266,13 +292,23 @@ fn is_running(annotations: &BTreeMap<String, String>) -> bool {
 
 /// What Flux does by itself, in core's words.
 fn automated(prune: bool) -> Option<Automated> {
-    Some(Automated::default().prune(prune).self_heal(true).allow_empty(true))
+    Some(
+        Automated::default()
+            .prune(prune)
+            .self_heal(true)
+            .allow_empty(true),
+    )
 }
 
-fn destination(kube_config: Option<&crate::types::KubeConfigReference>, namespace: Option<&String>) -> Destination {
+fn destination(
+    kube_config: Option<&crate::types::KubeConfigReference>,
+    namespace: Option<&String>,
+) -> Destination {
     let secret = kube_config.and_then(|reference| reference.secret_ref.as_ref());
     Destination {
-        cluster: secret.map_or(ClusterRef::InCluster, |secret| ClusterRef::Name(secret.name.clone())),
+        cluster: secret.map_or(ClusterRef::InCluster, |secret| {
+            ClusterRef::Name(secret.name.clone())
+        }),
         namespace: namespace.cloned().unwrap_or_default(),
     }
 }

@@ -7,7 +7,7 @@ use super::{APPLICATION, source};
 use crate::kind::{FluxKind, FluxResource as _};
 use crate::types::{
     Artifact, Bucket, Condition, ExternalArtifact, GitRepository, HelmRelease, HelmRepository,
-    Kustomization, ObjectReference, OCIRepository,
+    Kustomization, OCIRepository, ObjectReference,
 };
 
 /// The source of an application.
@@ -73,13 +73,17 @@ impl SourceObject {
     /// Whether the last change of its specification has been taken up, and it is ready.
     pub(crate) fn is_settled(&self) -> bool {
         let meta = self.metadata();
-        each!(self, object => object.observed_generation()).is_none_or(|seen| Some(seen) == meta.generation)
+        each!(self, object => object.observed_generation())
+            .is_none_or(|seen| Some(seen) == meta.generation)
     }
 
     /// Whether it was made for that application.
     pub(crate) fn is_own(&self, app: &str) -> bool {
         let annotations = self.metadata().annotations.as_ref();
-        annotations.and_then(|annotations| annotations.get(APPLICATION)).map(String::as_str) == Some(app)
+        annotations
+            .and_then(|annotations| annotations.get(APPLICATION))
+            .map(String::as_str)
+            == Some(app)
     }
 }
 
@@ -146,7 +150,11 @@ impl Workload {
 
     /// Its annotation of that name.
     pub(crate) fn annotation(&self, name: &str) -> Option<&str> {
-        self.metadata().annotations.as_ref()?.get(name).map(String::as_str)
+        self.metadata()
+            .annotations
+            .as_ref()?
+            .get(name)
+            .map(String::as_str)
     }
 
     /// Name and namespace.
@@ -196,12 +204,13 @@ impl Parts {
         match &self.source {
             Some(source) => {
                 let meta = source.metadata();
-                let mut reference =
-                    ObjectReference::new(source.kind().kind(), meta.name.clone().unwrap_or_else(|| app.name.clone()));
-                reference.namespace = meta
-                    .namespace
-                    .clone()
-                    .filter(|namespace| Some(namespace) != self.workload.metadata().namespace.as_ref());
+                let mut reference = ObjectReference::new(
+                    source.kind().kind(),
+                    meta.name.clone().unwrap_or_else(|| app.name.clone()),
+                );
+                reference.namespace = meta.namespace.clone().filter(|namespace| {
+                    Some(namespace) != self.workload.metadata().namespace.as_ref()
+                });
                 reference
             }
             None => self.workload.source_ref().unwrap_or_default(),
@@ -212,7 +221,10 @@ impl Parts {
     pub(crate) fn is_git(&self) -> bool {
         match &self.source {
             Some(source) => source.kind() == FluxKind::GitRepository,
-            None => self.workload.source_ref().is_some_and(|source| source.kind == FluxKind::GitRepository.kind()),
+            None => self
+                .workload
+                .source_ref()
+                .is_some_and(|source| source.kind == FluxKind::GitRepository.kind()),
         }
     }
 }

@@ -112,7 +112,9 @@ impl GitTarget {
     /// The target revision that is followed; Flux's own default is the branch `master`. Of several Flux takes the commit, the reference, the range, the tag and the
     /// branch, in this order (source-controller 1.7, `GitRepositoryRef`).
     pub(crate) fn text(&self) -> String {
-        let plain = |text: &str, wanted: &Self| Self::parse("", Some(text)).is_ok_and(|parsed| parsed == *wanted);
+        let plain = |text: &str, wanted: &Self| {
+            Self::parse("", Some(text)).is_ok_and(|parsed| parsed == *wanted)
+        };
         if let Some(commit) = &self.commit {
             return commit.clone();
         }
@@ -160,7 +162,10 @@ impl OciTarget {
                 ..Self::default()
             });
         }
-        if text.chars().any(|c| !c.is_ascii_alphanumeric() && !"_.-".contains(c)) {
+        if text
+            .chars()
+            .any(|c| !c.is_ascii_alphanumeric() && !"_.-".contains(c))
+        {
             return Err(Error::invalid(format!(
                 "{field}: {text:?} is no tag, digest or range of versions"
             )));
@@ -185,7 +190,9 @@ impl OciTarget {
 ///
 /// `main@sha1:<hash>` and `sha1:<hash>` are Git's (so is `main/<hash>`, of Flux before 2.0), `<tag>@sha256:<digest>` is a registry's, and what has no digest is a chart's.
 pub(crate) fn reported(is_git: bool, revision: &str) -> String {
-    let digest = revision.rsplit_once('@').map_or(revision, |(_, digest)| digest);
+    let digest = revision
+        .rsplit_once('@')
+        .map_or(revision, |(_, digest)| digest);
     match digest.split_once(':') {
         Some((_, hash)) if is_git => hash.to_owned(),
         Some(_) => digest.to_owned(),
@@ -216,15 +223,32 @@ mod tests {
         for range in ["^1.2", "~1.0.0", ">=1.0 <2", "1.x", "v1.2.*", "*", "1 || 2"] {
             assert_eq!(git(range).semver.as_deref(), Some(range), "{range}");
         }
-        for branch in ["main", "release-1.x", "feature/x", "1.2", "v2", "x", "0123456"] {
+        for branch in [
+            "main",
+            "release-1.x",
+            "feature/x",
+            "1.2",
+            "v2",
+            "x",
+            "0123456",
+        ] {
             assert_eq!(git(branch).branch.as_deref(), Some(branch), "{branch}");
         }
-        assert_eq!(git("refs/tags/stable").name.as_deref(), Some("refs/tags/stable"));
+        assert_eq!(
+            git("refs/tags/stable").name.as_deref(),
+            Some("refs/tags/stable")
+        );
     }
 
     #[test]
     fn what_is_followed_is_said_so_that_it_is_followed_again() {
-        for text in ["main", "v1.2.3", "^1", "refs/pull/3/head", "0123456789abcdef0123456789abcdef01234567"] {
+        for text in [
+            "main",
+            "v1.2.3",
+            "^1",
+            "refs/pull/3/head",
+            "0123456789abcdef0123456789abcdef01234567",
+        ] {
             assert_eq!(git(text).text(), text);
         }
         let odd = GitTarget {

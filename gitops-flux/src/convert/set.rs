@@ -15,13 +15,21 @@ fn parts(field: &str, name: &str) -> Result<Vec<String>> {
     while let Some(c) = chars.next() {
         match c {
             '\\' => match chars.next() {
-                Some(escaped) => parts.last_mut().map(|part| part.push(escaped)).unwrap_or_default(),
+                Some(escaped) => parts
+                    .last_mut()
+                    .map(|part| part.push(escaped))
+                    .unwrap_or_default(),
                 None => return Err(refused("its name ends in a backslash")),
             },
             '.' => parts.push(String::new()),
             '[' | ']' => return Err(refused("an index of a list is not supported")),
-            ',' | '=' | '{' | '}' => return Err(refused(&format!("a {c:?} in its name is not supported"))),
-            c => parts.last_mut().map(|part| part.push(c)).unwrap_or_default(),
+            ',' | '=' | '{' | '}' => {
+                return Err(refused(&format!("a {c:?} in its name is not supported")));
+            }
+            c => parts
+                .last_mut()
+                .map(|part| part.push(c))
+                .unwrap_or_default(),
         }
     }
     if parts.iter().any(String::is_empty) {
@@ -63,17 +71,26 @@ fn typed(field: &str, parameter: &HelmParameter) -> Result<Value> {
 ///
 /// # Errors
 /// `InvalidInput`, naming the parameter and never its value, for what would not mean what helm makes of it.
-pub(crate) fn apply(field: &str, parameters: &[HelmParameter], values: &mut Map<String, Value>) -> Result<()> {
+pub(crate) fn apply(
+    field: &str,
+    parameters: &[HelmParameter],
+    values: &mut Map<String, Value>,
+) -> Result<()> {
     let all = || parameters.iter().enumerate();
     let texts = all().filter(|(_, parameter)| parameter.force_string);
-    for (n, parameter) in all().filter(|(_, parameter)| !parameter.force_string).chain(texts) {
+    for (n, parameter) in all()
+        .filter(|(_, parameter)| !parameter.force_string)
+        .chain(texts)
+    {
         let field = format!("{field}[{n}] ({:?})", parameter.name);
         let mut parts = parts(&field, &parameter.name)?;
         let value = typed(&field, parameter)?;
         let Some(last) = parts.pop() else { continue };
         let mut place = &mut *values;
         for part in parts {
-            let inner = place.entry(part).or_insert_with(|| Value::Object(Map::new()));
+            let inner = place
+                .entry(part)
+                .or_insert_with(|| Value::Object(Map::new()));
             if inner.is_null() {
                 *inner = Value::Object(Map::new());
             }
@@ -115,7 +132,10 @@ mod tests {
             parameter("a\\.b/c", "a,b=c", false),
             parameter("image.pull", "", false),
         ];
-        let mut values = json!({"image": {"name": "x", "tag": "0"}}).as_object().unwrap().clone();
+        let mut values = json!({"image": {"name": "x", "tag": "0"}})
+            .as_object()
+            .unwrap()
+            .clone();
         apply("p", &parameters, &mut values).unwrap();
         assert_eq!(
             Value::Object(values),

@@ -7,8 +7,8 @@ use super::check::refused;
 use super::revision::{GitTarget, OciTarget};
 use super::{APPLICATION, ConvertOptions, Parts, SourceObject, text};
 use crate::types::{
-    GitRepository, GitRepositoryRef, HelmRepository, HelmRepositoryType, LayerOperation, LocalObjectReference,
-    OciLayerSelector, OCIRepository, OciRepositoryRef,
+    GitRepository, GitRepositoryRef, HelmRepository, HelmRepositoryType, LayerOperation,
+    LocalObjectReference, OCIRepository, OciLayerSelector, OciRepositoryRef,
 };
 
 /// The annotation of a source that is pinned for one sync: what its `spec.ref` is otherwise, as JSON.
@@ -27,7 +27,10 @@ pub(super) fn url(source: &Source) -> String {
     let url = &source.repo_url;
     match url.split_once(':') {
         Some((host, path))
-            if source.kind == SourceKind::Git && !url.contains("://") && host.contains('@') && !host.contains('/') =>
+            if source.kind == SourceKind::Git
+                && !url.contains("://")
+                && host.contains('@')
+                && !host.contains('/') =>
         {
             format!("ssh://{host}/{}", path.trim_start_matches('/'))
         }
@@ -45,18 +48,32 @@ fn no_folders(path: Option<&str>) -> String {
 
 fn wanted_ignore(source: &Source) -> Option<String> {
     match &source.render {
-        Render::Directory(directory) if !directory.recurse => Some(no_folders(source.path.as_deref())),
+        Render::Directory(directory) if !directory.recurse => {
+            Some(no_folders(source.path.as_deref()))
+        }
         _ => None,
     }
 }
 
 /// Makes the source object what the application asks for.
-pub(super) fn update(app: &Application, from: &Source, options: &ConvertOptions, parts: &mut Parts) -> Result<()> {
+pub(super) fn update(
+    app: &Application,
+    from: &Source,
+    options: &ConvertOptions,
+    parts: &mut Parts,
+) -> Result<()> {
     let url = url(from);
     let target = from.target_revision.as_deref();
     let field = "sources[0].targetRevision";
-    let is_new = parts.source.as_ref().is_none_or(|source| source.metadata().uid.is_none());
-    let is_own = is_new || parts.source.as_ref().is_some_and(|source| source.is_own(&app.name));
+    let is_new = parts
+        .source
+        .as_ref()
+        .is_none_or(|source| source.metadata().uid.is_none());
+    let is_own = is_new
+        || parts
+            .source
+            .as_ref()
+            .is_some_and(|source| source.is_own(&app.name));
     if parts.source.is_none() || (is_own && !is_kind(parts.source.as_ref(), from.kind)) {
         let fresh = Parts::new(app, from);
         parts.source = fresh.source;
@@ -66,17 +83,26 @@ pub(super) fn update(app: &Application, from: &Source, options: &ConvertOptions,
     match (parts.source.as_mut(), from.kind) {
         (Some(SourceObject::Git(object)), SourceKind::Git) => {
             git(object, from, url, GitTarget::parse(field, target)?)?;
-            object.spec.interval.get_or_insert_with(|| options.source_interval.into());
+            object
+                .spec
+                .interval
+                .get_or_insert_with(|| options.source_interval.into());
             with_secret(&mut object.spec.secret_ref, secret);
         }
         (Some(SourceObject::Oci(object)), SourceKind::Oci) => {
             oci(object, from, url, OciTarget::parse(field, target)?);
-            object.spec.interval.get_or_insert_with(|| options.source_interval.into());
+            object
+                .spec
+                .interval
+                .get_or_insert_with(|| options.source_interval.into());
             with_secret(&mut object.spec.secret_ref, secret);
         }
         (Some(SourceObject::Helm(object)), SourceKind::Helm) => {
             helm(object, from, url);
-            object.spec.interval.get_or_insert_with(|| options.source_interval.into());
+            object
+                .spec
+                .interval
+                .get_or_insert_with(|| options.source_interval.into());
             with_secret(&mut object.spec.secret_ref, secret);
         }
         _ => return Err(foreign(app, before.as_ref())),
@@ -102,7 +128,11 @@ pub(super) fn update(app: &Application, from: &Source, options: &ConvertOptions,
 
 fn foreign(app: &Application, source: Option<&SourceObject>) -> Error {
     let name = source.map_or_else(String::new, |source| {
-        format!("{} {}", source.kind(), source.metadata().name.as_deref().unwrap_or_default())
+        format!(
+            "{} {}",
+            source.kind(),
+            source.metadata().name.as_deref().unwrap_or_default()
+        )
     });
     Error::conflict(format!(
         "application {} uses the source {name}, which was not made for it and may have other users: change it there",
@@ -122,7 +152,9 @@ fn is_kind(source: Option<&SourceObject>, kind: SourceKind) -> bool {
 fn with_secret(reference: &mut Option<LocalObjectReference>, secret: Option<&str>) {
     // What somebody else named stays, where nothing is known here.
     if let Some(secret) = secret
-        && reference.as_ref().is_none_or(|reference| reference.name != secret)
+        && reference
+            .as_ref()
+            .is_none_or(|reference| reference.name != secret)
     {
         *reference = Some(LocalObjectReference::new(secret));
     }
@@ -130,7 +162,10 @@ fn with_secret(reference: &mut Option<LocalObjectReference>, secret: Option<&str
 
 fn git(object: &mut GitRepository, from: &Source, url: String, target: GitTarget) -> Result<()> {
     if from.chart.is_some() {
-        return Err(refused("sources[0].chart", "a chart in Git is named by its path"));
+        return Err(refused(
+            "sources[0].chart",
+            "a chart in Git is named by its path",
+        ));
     }
     object.spec.url = url;
     object.spec.ignore = match wanted_ignore(from) {
@@ -174,7 +209,11 @@ fn oci(object: &mut OCIRepository, from: &Source, url: String, target: OciTarget
 fn helm(object: &mut HelmRepository, from: &Source, url: String) {
     object.spec.kind = match url.starts_with("oci://") {
         true => Some(HelmRepositoryType::Oci),
-        false => object.spec.kind.take().filter(|kind| *kind != HelmRepositoryType::Oci),
+        false => object
+            .spec
+            .kind
+            .take()
+            .filter(|kind| *kind != HelmRepositoryType::Oci),
     };
     object.spec.url = url;
     if let Render::Helm(settings) = &from.render {
@@ -214,7 +253,9 @@ fn oci_ref(target: OciTarget) -> OciRepositoryRef {
 }
 
 /// What a pinned source follows otherwise.
-fn pinned<T: serde::de::DeserializeOwned>(annotations: Option<&std::collections::BTreeMap<String, String>>) -> Option<T> {
+fn pinned<T: serde::de::DeserializeOwned>(
+    annotations: Option<&std::collections::BTreeMap<String, String>>,
+) -> Option<T> {
     serde_json::from_str(annotations?.get(PINNED)?).ok()
 }
 
@@ -227,7 +268,9 @@ pub(crate) fn own_git_target(object: &GitRepository) -> GitTarget {
 
 fn own_oci_target(object: &OCIRepository) -> OciTarget {
     let own: Option<Option<OciRepositoryRef>> = pinned(object.metadata.annotations.as_ref());
-    let reference = own.unwrap_or_else(|| object.spec.oci_ref.clone()).unwrap_or_default();
+    let reference = own
+        .unwrap_or_else(|| object.spec.oci_ref.clone())
+        .unwrap_or_default();
     OciTarget {
         tag: reference.tag,
         semver: reference.semver,
@@ -265,7 +308,10 @@ pub(super) fn read(parts: &Parts) -> Source {
             ..Source::default()
         },
         // Core has no such kinds: they are shown, and cannot be put.
-        SourceObject::Bucket(object) => Source::oci(format!("bucket://{}/{}", object.spec.endpoint, object.spec.bucket_name)),
+        SourceObject::Bucket(object) => Source::oci(format!(
+            "bucket://{}/{}",
+            object.spec.endpoint, object.spec.bucket_name
+        )),
         SourceObject::External(_) => Source::oci(format!(
             "external://{}/{}",
             meta.namespace.as_deref().unwrap_or_default(),

@@ -45,7 +45,13 @@ pub(super) async fn place(name: &str) -> Result<(TestNamespace, Repository, Flux
     let namespace = flux.cluster.namespace(name).await?;
     apply(&namespace.client(), &login(namespace.name(), gitea)).await?;
     let repository = gitea.repository(namespace.name()).await?;
-    gitea.commit(&repository, "first", &[("map.yaml", &*config_map("map", "0"))]).await?;
+    gitea
+        .commit(
+            &repository,
+            "first",
+            &[("map.yaml", &*config_map("map", "0"))],
+        )
+        .await?;
     let backend = backend(flux, namespace.name()).await?;
     Ok((namespace, repository, backend))
 }
@@ -59,7 +65,10 @@ pub(super) fn application(name: &str, namespace: &str, repository: &Repository) 
 
 /// Waits until the source has fetched something.
 pub(super) async fn fetched(backend: &FluxBackend, app: &AppRef) -> gitops_core::Result<()> {
-    backend.wait_for(app, PATIENCE, |status| status.sync != SyncStatus::Unknown).await.map(drop)
+    backend
+        .wait_for(app, PATIENCE, |status| status.sync != SyncStatus::Unknown)
+        .await
+        .map(drop)
 }
 
 async fn kustomization() -> gitops_core::Result<Fixture> {
@@ -84,7 +93,10 @@ async fn make_kustomization() -> Result<Fixture> {
             async move {
                 let gitea = e2e::gitea().await.map_err(failed)?;
                 let files = [("map.yaml", &*config_map("map", &n.to_string()))];
-                gitea.commit(&repository, "next", &files).await.map_err(failed)
+                gitea
+                    .commit(&repository, "next", &files)
+                    .await
+                    .map_err(failed)
             }
             .boxed()
         }),
@@ -104,7 +116,9 @@ async fn make_kustomization() -> Result<Fixture> {
 }
 
 fn chart(version: &str, map: &str) -> Chart {
-    Chart::new("app", version).values("value: by default\n").file("templates/map.yaml", map)
+    Chart::new("app", version)
+        .values("value: by default\n")
+        .file("templates/map.yaml", map)
 }
 
 fn template(value: &str) -> String {

@@ -24,7 +24,11 @@ async fn example() -> Result<&'static Path> {
         let output = tokio::time::timeout(Duration::from_secs(1200), build)
             .await
             .context("the example is not built")??;
-        ensure!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+        ensure!(
+            output.status.success(),
+            "{}",
+            String::from_utf8_lossy(&output.stderr)
+        );
         // Beside `deps`, where this test is.
         let own = std::env::current_exe()?;
         let folder = own.ancestors().nth(2).context("no folder")?;
@@ -47,7 +51,11 @@ async fn run(flux: &Flux, args: &[&str]) -> Result<(bool, String)> {
         .await
         .context("the example does not end")??;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    println!("$ flux_deploy {}\n{text}{}", args.join(" "), String::from_utf8_lossy(&output.stderr));
+    println!(
+        "$ flux_deploy {}\n{text}{}",
+        args.join(" "),
+        String::from_utf8_lossy(&output.stderr)
+    );
     Ok((output.status.success(), text))
 }
 
@@ -62,7 +70,11 @@ async fn a_repository_is_deployed_by_the_example() -> Result<()> {
     let files = [("prod/map.yaml", &*map), ("prod/web.yaml", &*web)];
     let revision = gitea.commit(&repository, "first", &files).await?;
     let place = ["--namespace", name, "--to", name, "--secret", LOGIN];
-    let args = [&["shop", &*repository.http_url, "--path", "./prod"], &place[..]].concat();
+    let args = [
+        &["shop", &*repository.http_url, "--path", "./prod"],
+        &place[..],
+    ]
+    .concat();
 
     let (ended_well, text) = run(flux, &args).await?;
     assert!(ended_well);
@@ -94,7 +106,11 @@ async fn a_repository_is_deployed_by_the_example() -> Result<()> {
     .context("something is left")??;
 
     // What cannot be deployed is said at once, and the exit code tells.
-    let args = [&["wrong", &*repository.http_url, "--path", "./nothing"], &place[..]].concat();
+    let args = [
+        &["wrong", &*repository.http_url, "--path", "./nothing"],
+        &place[..],
+    ]
+    .concat();
     let (ended_well, text) = run(flux, &args).await?;
     assert!(!ended_well);
     assert!(text.contains("✗"), "{text}");

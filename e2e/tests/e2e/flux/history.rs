@@ -6,10 +6,12 @@ use anyhow::{Context, Result, ensure};
 use e2e::flux::{Chart, ChartRepository};
 use e2e::{Repository, TestNamespace};
 use gitops_core::ErrorKind;
-use gitops_core::application::{AppRef, Application, Automated, HealthStatus, OperationPhase, Source, SyncStatus};
+use gitops_core::application::{
+    AppRef, Application, Automated, HealthStatus, OperationPhase, Source, SyncStatus,
+};
 use gitops_core::backend::{
-    ApplicationStore, DeleteOptions, Initiator, ListOptions, PutMode, ResourceAction, RevisionHistory, StateReader, SyncOptions,
-    Syncer, SyncerExt,
+    ApplicationStore, DeleteOptions, Initiator, ListOptions, PutMode, ResourceAction,
+    RevisionHistory, StateReader, SyncOptions, Syncer, SyncerExt,
 };
 use gitops_flux::backend::{AutoSync, RollbackOptions};
 use gitops_flux::{BackendOptions, FluxBackend};
@@ -29,7 +31,13 @@ async fn value(namespace: &TestNamespace) -> Result<Option<String>> {
 
 async fn commit(repository: &Repository, value: &str) -> Result<String> {
     let gitea = e2e::gitea().await?;
-    gitea.commit(repository, value, &[("map.yaml", &*config_map("map", value))]).await
+    gitea
+        .commit(
+            repository,
+            value,
+            &[("map.yaml", &*config_map("map", value))],
+        )
+        .await
 }
 
 fn object(kind: &str, namespace: &str, name: &str) -> Value {
@@ -44,8 +52,13 @@ fn object(kind: &str, namespace: &str, name: &str) -> Value {
 /// Waits until the application's source offers `revision`.
 async fn offered(backend: &FluxBackend, app: &AppRef, revision: &str) -> Result<()> {
     let source = gitops_flux::FluxRef::new(gitops_flux::FluxKind::GitRepository, "", &*app.name);
-    backend.manager().reconcile(&source, &Default::default()).await?;
-    backend.wait_for(app, PATIENCE, |status| status.revisions == [revision]).await?;
+    backend
+        .manager()
+        .reconcile(&source, &Default::default())
+        .await?;
+    backend
+        .wait_for(app, PATIENCE, |status| status.revisions == [revision])
+        .await?;
     Ok(())
 }
 
@@ -74,7 +87,10 @@ async fn nothing_is_applied_that_nobody_asked_for() -> Result<()> {
     assert_eq!(value(&namespace).await?, None);
 
     let options = SyncOptions {
-        initiator: Initiator { name: "tester".into(), automated: false },
+        initiator: Initiator {
+            name: "tester".into(),
+            automated: false,
+        },
         ..SyncOptions::default()
     };
     let outcome = backend.sync_and_wait(&app, &options).await?;
@@ -100,12 +116,22 @@ async fn nothing_is_applied_that_nobody_asked_for() -> Result<()> {
     assert!(outcome.is_success(), "{outcome:?}");
     assert_eq!(outcome.revisions, [&*first]);
     assert_eq!(value(&namespace).await?.as_deref(), Some("1"));
-    let source = find(&namespace.client(), &object("GitRepository", namespace.name(), "app")).await?.context("no source")?;
+    let source = find(
+        &namespace.client(),
+        &object("GitRepository", namespace.name(), "app"),
+    )
+    .await?
+    .context("no source")?;
     assert_eq!(source.data["spec"]["ref"], json!({"branch": "main"}));
     offered(&backend, &app, &second).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(value(&namespace).await?.as_deref(), Some("1"));
-    assert_eq!(backend.get(&app).await?.app.sources[0].target_revision.as_deref(), Some("main"));
+    assert_eq!(
+        backend.get(&app).await?.app.sources[0]
+            .target_revision
+            .as_deref(),
+        Some("main")
+    );
 
     // One that is not there fails, and says so; the next one is as before.
     let outcome = backend.sync_and_wait(&app, &at(&"f".repeat(40))).await?;
@@ -133,8 +159,16 @@ async fn automated_sync_is_never_undone_in_silence() -> Result<()> {
     assert_eq!(outcome.revisions, [&*second]);
 
     let entries = backend.list(&app).await?;
-    let entry = entries.iter().find(|entry| entry.revisions == [&*first]).context("no entry")?;
-    for refused in [backend.sync(&app, &at(&first)).await, backend.roll_back(&app, entry.id, &SyncOptions::default()).await] {
+    let entry = entries
+        .iter()
+        .find(|entry| entry.revisions == [&*first])
+        .context("no entry")?;
+    for refused in [
+        backend.sync(&app, &at(&first)).await,
+        backend
+            .roll_back(&app, entry.id, &SyncOptions::default())
+            .await,
+    ] {
         assert_eq!(refused.unwrap_err().kind(), ErrorKind::Conflict);
     }
     let options = RollbackOptions {
@@ -142,20 +176,32 @@ async fn automated_sync_is_never_undone_in_silence() -> Result<()> {
         ..RollbackOptions::default()
     };
     let back = backend.roll_back_and_wait(&app, entry.id, &options).await?;
-    assert!(back.outcome.is_success() && back.auto_sync_paused, "{back:?}");
+    assert!(
+        back.outcome.is_success() && back.auto_sync_paused,
+        "{back:?}"
+    );
     assert_eq!(back.outcome.revisions, [&*first]);
     assert_eq!(value(&namespace).await?.as_deref(), Some("1"));
     assert!(backend.get(&app).await?.app.suspended);
     // Programs leave it alone.
     let by_itself = SyncOptions {
-        initiator: Initiator { name: "loop".into(), automated: true },
+        initiator: Initiator {
+            name: "loop".into(),
+            automated: true,
+        },
         ..SyncOptions::default()
     };
-    assert_eq!(backend.sync(&app, &by_itself).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        backend.sync(&app, &by_itself).await.unwrap_err().kind(),
+        ErrorKind::Conflict
+    );
     backend.resume(&app).await?;
     backend.resume(&app).await?;
     let wanted = map(namespace.name(), "map");
-    until(&namespace.client(), &wanted, |map| map.data["data"]["value"] == "2").await?;
+    until(&namespace.client(), &wanted, |map| {
+        map.data["data"]["value"] == "2"
+    })
+    .await?;
     assert!(!backend.get(&app).await?.app.suspended);
     Ok(())
 }
@@ -164,48 +210,111 @@ async fn automated_sync_is_never_undone_in_silence() -> Result<()> {
 async fn what_git_no_longer_names_is_pruned_when_asked_and_all_of_it_at_the_end() -> Result<()> {
     let (namespace, repository, backend) = place("prune").await?;
     let gitea = e2e::gitea().await?;
-    gitea.commit(&repository, "more", &[("more.yaml", &*config_map("more", "1"))]).await?;
+    gitea
+        .commit(
+            &repository,
+            "more",
+            &[("more.yaml", &*config_map("more", "1"))],
+        )
+        .await?;
     let app = application("app", namespace.name(), &repository);
     backend.put(&app, PutMode::Upsert).await?;
     let name = app.app_ref();
-    let outcome = backend.sync_and_wait(&name, &SyncOptions::default()).await?;
+    let outcome = backend
+        .sync_and_wait(&name, &SyncOptions::default())
+        .await?;
     assert_eq!(outcome.count(ResourceAction::Created), 2, "{outcome:?}");
 
     // The one that is no longer in the folder that is applied now.
-    gitea.commit(&repository, "folder", &[("only/map.yaml", &*config_map("map", "9"))]).await?;
+    gitea
+        .commit(
+            &repository,
+            "folder",
+            &[("only/map.yaml", &*config_map("map", "9"))],
+        )
+        .await?;
     let mut moved = app.clone();
     moved.sources[0].path = Some("only".into());
     let version = backend.get(&name).await?.version;
-    backend.put(&moved, PutMode::Update(version.clone())).await?;
-    assert_eq!(backend.put(&app, PutMode::Update(version)).await.unwrap_err().kind(), ErrorKind::Conflict);
+    backend
+        .put(&moved, PutMode::Update(version.clone()))
+        .await?;
+    assert_eq!(
+        backend
+            .put(&app, PutMode::Update(version))
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Conflict
+    );
     assert_eq!(backend.status(&name).await?.sync, SyncStatus::OutOfSync);
     let pruning = SyncOptions {
         prune: Some(true),
         ..SyncOptions::default()
     };
-    let dry = backend.sync_and_wait(&name, &SyncOptions { dry_run: true, ..pruning.clone() }).await;
+    let dry = backend
+        .sync_and_wait(
+            &name,
+            &SyncOptions {
+                dry_run: true,
+                ..pruning.clone()
+            },
+        )
+        .await;
     let outcome = backend.sync_and_wait(&name, &pruning).await?;
     assert!(outcome.is_success(), "{outcome:?}");
     assert_eq!(outcome.count(ResourceAction::Pruned), 1, "{outcome:?}");
-    assert!(find(&namespace.client(), &map(namespace.name(), "more")).await?.is_none());
+    assert!(
+        find(&namespace.client(), &map(namespace.name(), "more"))
+            .await?
+            .is_none()
+    );
     // The dry run came before the new commit was fetched: it says so, or what was pruned.
     if let Ok(dry) = dry {
-        assert!(!dry.is_success() || dry.count(ResourceAction::Pruned) == 1, "{dry:?}");
+        assert!(
+            !dry.is_success() || dry.count(ResourceAction::Pruned) == 1,
+            "{dry:?}"
+        );
     }
-    let spec = find(&namespace.client(), &object("Kustomization", namespace.name(), "app")).await?.context("no workload")?;
+    let spec = find(
+        &namespace.client(),
+        &object("Kustomization", namespace.name(), "app"),
+    )
+    .await?
+    .context("no workload")?;
     assert_eq!(spec.data["spec"]["prune"], false);
     assert_eq!(spec.data["spec"]["suspend"], true);
 
     backend.delete(&name, &DeleteOptions::default()).await?;
-    gone(&namespace, &[object("Kustomization", namespace.name(), "app"), object("GitRepository", namespace.name(), "app"), map(namespace.name(), "map")]).await?;
-    assert_eq!(backend.get(&name).await.unwrap_err().kind(), ErrorKind::NotFound);
+    gone(
+        &namespace,
+        &[
+            object("Kustomization", namespace.name(), "app"),
+            object("GitRepository", namespace.name(), "app"),
+            map(namespace.name(), "map"),
+        ],
+    )
+    .await?;
+    assert_eq!(
+        backend.get(&name).await.unwrap_err().kind(),
+        ErrorKind::NotFound
+    );
 
     // Without a cascade all stays.
     backend.put(&app, PutMode::Create).await?;
-    backend.sync_and_wait(&name, &SyncOptions::default()).await?;
-    let leave = DeleteOptions { cascade: false, ..DeleteOptions::default() };
+    backend
+        .sync_and_wait(&name, &SyncOptions::default())
+        .await?;
+    let leave = DeleteOptions {
+        cascade: false,
+        ..DeleteOptions::default()
+    };
     backend.delete(&name, &leave).await?;
-    gone(&namespace, &[object("Kustomization", namespace.name(), "app")]).await?;
+    gone(
+        &namespace,
+        &[object("Kustomization", namespace.name(), "app")],
+    )
+    .await?;
     assert!(value(&namespace).await?.is_some());
     Ok(())
 }
@@ -230,7 +339,9 @@ async fn an_operation_outlives_the_process_that_started_it() -> Result<()> {
     let app = app.app_ref();
     let (name, of) = (namespace.name().to_owned(), app.clone());
     let operation = tokio::task::spawn_blocking(move || {
-        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build()?;
+        let runtime = tokio::runtime::Builder::new_multi_thread()
+            .enable_all()
+            .build()?;
         let operation = runtime.block_on(async {
             let flux = e2e::flux().await?;
             let other = super::conformance::backend(flux, &name).await?;
@@ -255,7 +366,16 @@ async fn an_operation_outlives_the_process_that_started_it() -> Result<()> {
 async fn what_fails_says_why_and_is_tried_again_as_often_as_asked() -> Result<()> {
     let (namespace, repository, backend) = place("fails").await?;
     let gitea = e2e::gitea().await?;
-    gitea.commit(&repository, "broken", &[("map.yaml", "kind: ConfigMap\napiVersion: v1\nmetadata: {}\n")]).await?;
+    gitea
+        .commit(
+            &repository,
+            "broken",
+            &[(
+                "map.yaml",
+                "kind: ConfigMap\napiVersion: v1\nmetadata: {}\n",
+            )],
+        )
+        .await?;
     let app = application("app", namespace.name(), &repository);
     backend.put(&app, PutMode::Upsert).await?;
     let app = app.app_ref();
@@ -273,7 +393,10 @@ async fn what_fails_says_why_and_is_tried_again_as_often_as_asked() -> Result<()
     assert!(outcome.message.contains("BuildFailed"), "{outcome:?}");
     let status = backend.status(&app).await?;
     let operation = status.operation.context("no operation")?;
-    assert_eq!((operation.retry_count, operation.phase), (2, OperationPhase::Failed));
+    assert_eq!(
+        (operation.retry_count, operation.phase),
+        (2, OperationPhase::Failed)
+    );
     assert!(status.history.is_empty());
 
     // Something that never becomes healthy: it is terminated between runs, or its time is up.
@@ -281,7 +404,10 @@ async fn what_fails_says_why_and_is_tried_again_as_often_as_asked() -> Result<()
         "apiVersion": "v1", "kind": "PersistentVolumeClaim", "metadata": {"name": "never"},
         "spec": {"accessModes": ["ReadWriteOnce"], "storageClassName": "none", "resources": {"requests": {"storage": "1Gi"}}},
     });
-    let files = [("map.yaml", &*config_map("map", "1")), ("claim.yaml", &*claim.to_string())];
+    let files = [
+        ("map.yaml", &*config_map("map", "1")),
+        ("claim.yaml", &*claim.to_string()),
+    ];
     gitea.commit(&repository, "unhealthy", &files).await?;
     let impatient = FluxBackend::with_options(
         backend.manager().clone(),
@@ -292,13 +418,25 @@ async fn what_fails_says_why_and_is_tried_again_as_often_as_asked() -> Result<()
     );
     let operation = impatient.sync(&app, &SyncOptions::default()).await?;
     until(&namespace.client(), &map(namespace.name(), "map"), |_| true).await?;
-    assert_eq!(impatient.sync(&app, &SyncOptions::default()).await.unwrap_err().kind(), ErrorKind::OperationInProgress);
+    assert_eq!(
+        impatient
+            .sync(&app, &SyncOptions::default())
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::OperationInProgress
+    );
     impatient.terminate(&operation).await?;
     impatient.terminate(&operation).await?;
     let outcome = tokio::time::timeout(PATIENCE, impatient.wait(&operation)).await??;
     assert_eq!(outcome.phase, OperationPhase::Failed, "{outcome:?}");
     assert!(outcome.message.contains("terminated"), "{outcome:?}");
-    let spec = find(&namespace.client(), &object("Kustomization", namespace.name(), "app")).await?.context("no workload")?;
+    let spec = find(
+        &namespace.client(),
+        &object("Kustomization", namespace.name(), "app"),
+    )
+    .await?
+    .context("no workload")?;
     assert_eq!(spec.data["spec"]["suspend"], true);
 
     let soon = SyncOptions {
@@ -315,14 +453,25 @@ async fn what_fails_says_why_and_is_tried_again_as_often_as_asked() -> Result<()
 async fn what_others_made_is_an_application_too() -> Result<()> {
     let (namespace, repository, backend) = place("others").await?;
     let (client, name) = (namespace.client(), namespace.name());
-    apply(&client, &super::support::git_repository(name, "fleet", &repository)).await?;
+    apply(
+        &client,
+        &super::support::git_repository(name, "fleet", &repository),
+    )
+    .await?;
     let mut object = kustomization(name, "theirs", "GitRepository", "fleet");
     object["spec"]["suspend"] = json!(true);
     apply(&client, &object).await?;
     let ours = application("ours", name, &repository);
     backend.put(&ours, PutMode::Upsert).await?;
 
-    let listed = ApplicationStore::list(&backend, &ListOptions { with_status: true, ..ListOptions::default() }).await?;
+    let listed = ApplicationStore::list(
+        &backend,
+        &ListOptions {
+            with_status: true,
+            ..ListOptions::default()
+        },
+    )
+    .await?;
     let names: Vec<_> = listed.iter().map(|stored| &*stored.app.name).collect();
     assert_eq!(names, ["ours", "theirs"]);
     let app = AppRef::new("theirs");
@@ -343,10 +492,21 @@ async fn what_others_made_is_an_application_too() -> Result<()> {
     // Its source has other users, perhaps: it is not changed, and stays.
     let mut moved = backend.get(&app).await?.app;
     moved.sources[0].target_revision = Some("other".into());
-    assert_eq!(backend.put(&moved, PutMode::Upsert).await.unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(
+        backend
+            .put(&moved, PutMode::Upsert)
+            .await
+            .unwrap_err()
+            .kind(),
+        ErrorKind::Conflict
+    );
     backend.delete(&app, &DeleteOptions::default()).await?;
     gone(&namespace, &[object_of(&object)]).await?;
-    assert!(find(&client, &self::object("GitRepository", name, "fleet")).await?.is_some());
+    assert!(
+        find(&client, &self::object("GitRepository", name, "fleet"))
+            .await?
+            .is_some()
+    );
     Ok(())
 }
 
@@ -356,7 +516,9 @@ fn object_of(object: &Value) -> Value {
 
 fn chart(version: &str, value: &str) -> Chart {
     let map = json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"}, "data": {"value": value, "given": "{{ .Values.given }}"}});
-    Chart::new("app", version).values("given: by default\n").file("templates/map.yaml", &map.to_string())
+    Chart::new("app", version)
+        .values("given: by default\n")
+        .file("templates/map.yaml", &map.to_string())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -370,7 +532,11 @@ async fn a_release_is_synced_read_and_rolled_back() -> Result<()> {
         .source(Source::chart(&*charts.url, "app").revision("1.x"))
         .in_namespace(namespace.name());
     let settings = gitops_core::application::Helm {
-        parameters: vec![gitops_core::application::HelmParameter { name: "given".into(), value: "007".into(), force_string: false }],
+        parameters: vec![gitops_core::application::HelmParameter {
+            name: "given".into(),
+            value: "007".into(),
+            force_string: false,
+        }],
         ..Default::default()
     };
     app.sources[0].render = gitops_core::application::Render::Helm(Box::new(settings));
@@ -386,10 +552,20 @@ async fn a_release_is_synced_read_and_rolled_back() -> Result<()> {
     assert_eq!(value(&namespace).await?.as_deref(), Some("2"));
 
     let states = backend.state(&app, &[]).await?;
-    let [state] = states.as_slice() else { anyhow::bail!("{states:?}") };
-    assert_eq!((&*state.id.kind, &*state.id.namespace, &*state.id.name), ("ConfigMap", namespace.name(), "map"));
+    let [state] = states.as_slice() else {
+        anyhow::bail!("{states:?}")
+    };
+    assert_eq!(
+        (&*state.id.kind, &*state.id.namespace, &*state.id.name),
+        ("ConfigMap", namespace.name(), "map")
+    );
     let data = |object: &Option<gitops_core::manifest::Object>, key: &str| {
-        object.as_ref().and_then(|object| object.pointer(&format!("/data/{key}"))?.as_str().map(str::to_owned))
+        object.as_ref().and_then(|object| {
+            object
+                .pointer(&format!("/data/{key}"))?
+                .as_str()
+                .map(str::to_owned)
+        })
     };
     assert_eq!(data(&state.desired, "given").as_deref(), Some("007"));
     assert_eq!(data(&state.live, "value").as_deref(), Some("2"));
@@ -397,13 +573,20 @@ async fn a_release_is_synced_read_and_rolled_back() -> Result<()> {
     let entries = RevisionHistory::list(&backend, &app).await?;
     let revisions: Vec<_> = entries.iter().flat_map(|entry| &entry.revisions).collect();
     assert_eq!(revisions, ["1.0.0", "1.1.0"]);
-    let operation = backend.roll_back(&app, entries[0].id, &SyncOptions::default()).await?;
+    let operation = backend
+        .roll_back(&app, entries[0].id, &SyncOptions::default())
+        .await?;
     let outcome = backend.wait(&operation).await?;
     assert!(outcome.is_success(), "{outcome:?}");
     assert_eq!(outcome.revisions, ["1.0.0"]);
     assert_eq!(value(&namespace).await?.as_deref(), Some("1"));
     // What it follows is what it was, and what it has is not that.
-    assert_eq!(backend.get(&app).await?.app.sources[0].target_revision.as_deref(), Some("1.x"));
+    assert_eq!(
+        backend.get(&app).await?.app.sources[0]
+            .target_revision
+            .as_deref(),
+        Some("1.x")
+    );
     assert_eq!(backend.status(&app).await?.sync, SyncStatus::OutOfSync);
     let outcome = backend.sync_and_wait(&app, &SyncOptions::default()).await?;
     assert_eq!(outcome.revisions, ["1.1.0"], "{outcome:?}");

@@ -3,12 +3,12 @@
 mod bootstrap;
 mod build;
 mod commands;
-mod faults;
 mod conformance;
 mod examples;
+mod faults;
 mod fixture;
+mod history;
 mod manager;
 mod reconcile;
-mod history;
 mod support;
 mod tenancy;
