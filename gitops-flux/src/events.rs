@@ -286,7 +286,7 @@ pub async fn events(cluster: &dyn Cluster, options: &EventsOptions) -> Result<Ve
                 .filter(|event| wanted(options, event)),
         );
     }
-    events.sort_by(|a, b| a.at.cmp(&b.at));
+    events.sort_by_key(|event| event.at);
     let surplus = events.len().saturating_sub(options.limit);
     events.drain(..surplus);
     Ok(events)

@@ -560,11 +560,12 @@ impl Driver<'_> {
             };
             let state = State::of(value);
             let mut now = verdict(&state, &expected);
-            if is_workload && self.looks_outside(&now) {
-                if let Some(revision) = self.newest(value, &expected).await? {
-                    expected.revision = Some(revision);
-                    now = verdict(&state, &expected);
-                }
+            if is_workload
+                && self.looks_outside(&now)
+                && let Some(revision) = self.newest(value, &expected).await?
+            {
+                expected.revision = Some(revision);
+                now = verdict(&state, &expected);
             }
             pause = LOOK_AGAIN;
             let waiting = match now {

@@ -54,7 +54,10 @@ fn chart_commit<'a>(chart: &'a HelmChart, version: &str) -> Option<&'a str> {
     }
     let offered = chart.artifact()?;
     let status = chart.status.as_ref()?;
-    (offered.revision == version).then(|| status.observed_source_artifact_revision.as_deref())?
+    if offered.revision != version {
+        return None;
+    }
+    status.observed_source_artifact_revision.as_deref()
 }
 
 /// What the source offers, in the form of [`applied`].
