@@ -24,6 +24,8 @@ var jobs = map[string]job{
 	"argocd-decode": {"argocd-decode FILE ROUNDS", argocdDecode},
 	"argocd-list":   {"argocd-list --url URL --rounds N [--projected]", argocdList},
 	"diff":          {"diff FILE ROUNDS", diffPairs},
+	"flux-decode":   {"flux-decode FILE ROUNDS", fluxDecode},
+	"flux-list":     {"flux-list --kubeconfig FILE --rounds N [--page N] [--gzip]", fluxList},
 	"health":        {"health (one path per line on standard input)", health},
 }
 

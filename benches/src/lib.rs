@@ -6,4 +6,5 @@
 pub mod applications;
 pub mod corpus;
 pub mod helpers;
+pub mod kustomizations;
 pub mod pairs;

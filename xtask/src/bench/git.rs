@@ -263,14 +263,14 @@ fn document(folder: usize, file: usize, message: &str) -> String {
     text
 }
 
-fn git(args: &[&str]) -> Result<Command> {
+pub(super) fn git(args: &[&str]) -> Result<Command> {
     let mut command = Command::new(system_program("git")?);
     command.args(args);
     quiet(&mut command);
     Ok(command)
 }
 
-fn within(folder: &Path, args: &[&str]) -> Result<Command> {
+pub(super) fn within(folder: &Path, args: &[&str]) -> Result<Command> {
     let mut command = git(args)?;
     command.current_dir(folder);
     Ok(command)
@@ -288,12 +288,18 @@ fn quiet(command: &mut Command) {
         .env("GIT_COMMITTER_EMAIL", "bench@example.com");
 }
 
-fn path(path: &Path) -> Result<&str> {
+pub(super) fn path(path: &Path) -> Result<&str> {
     path.to_str().context("a path that is not UTF-8")
 }
 
 /// One request to Gitea's REST API.
-async fn post(base: &str, path: &str, user: &str, password: &str, body: &str) -> Result<()> {
+pub(super) async fn post(
+    base: &str,
+    path: &str,
+    user: &str,
+    password: &str,
+    body: &str,
+) -> Result<()> {
     let host = base
         .strip_prefix("http://")
         .context("Gitea is not on plain HTTP")?;

@@ -5,6 +5,7 @@
 
 mod argocd;
 mod cluster;
+mod flux;
 mod git;
 mod helpers;
 mod local;
@@ -77,6 +78,15 @@ const CASES: &[Case] = &[
     Case::new("argocd-list-cpu", 2.0),
     Case::new("argocd-list-projected", 1.0),
     Case::new("argocd-list-projected-cpu", 2.0),
+    Case::new("flux-decode", 3.0),
+    Case::new("flux-decode-whole", 1.0),
+    Case::new("flux-list", 1.0),
+    Case::new("flux-list-cpu", 2.0),
+    Case::new("flux-list-whole", 1.0),
+    Case::new("flux-list-whole-cpu", 1.0),
+    Case::new("flux-reconcile", 1.0),
+    Case::new("flux-reconcile-source", 1.0),
+    Case::new("flux-trace", 1.0),
 ];
 
 impl Case {
@@ -135,6 +145,8 @@ async fn measure_all(settings: &Settings, cases: &[&Case]) -> Result<Vec<Outcome
     // Started when a case first needs it.
     let mut forge = None;
     let mut argocd = None;
+    let mut kustomizations = None;
+    let mut reconciled = None;
     let mut outcomes = Vec::new();
     for case in cases {
         eprintln!("bench: {}", case.name);
@@ -160,6 +172,22 @@ async fn measure_all(settings: &Settings, cases: &[&Case]) -> Result<Vec<Outcome
                     None => argocd.insert(argocd::Server::start(settings).await?),
                 };
                 argocd::run_list(name, settings, server).await
+            }
+            "flux-decode" | "flux-decode-whole" => flux::run_decode(case.name, settings).await,
+            "flux-trace" => flux::run_trace(settings).await,
+            name if name.starts_with("flux-list") => {
+                let server = match &kustomizations {
+                    Some(server) => server,
+                    None => kustomizations.insert(flux::ListServer::start(settings).await?),
+                };
+                flux::run_list(name, settings, server).await
+            }
+            name if name.starts_with("flux-reconcile") => {
+                let server = match &reconciled {
+                    Some(server) => server,
+                    None => reconciled.insert(flux::ReconcileServer::start(settings).await?),
+                };
+                server.run_case(name, settings).await
             }
             name => cluster::run(name, settings).await,
         };
@@ -189,6 +217,24 @@ fn build(cases: &[&Case]) -> Result<Programs> {
                 "kube-scheduler",
                 "kubectl",
                 "kustomize",
+            ],
+        ),
+        (
+            &["flux-list", "flux-trace"],
+            &["controller-gen", "etcd", "kube-apiserver", "kubectl"],
+        ),
+        (
+            &["flux-reconcile"],
+            &[
+                "controller-gen",
+                "etcd",
+                "gitea",
+                "kube-apiserver",
+                "kube-controller-manager",
+                "kube-scheduler",
+                "kubectl",
+                "kustomize-controller",
+                "source-controller",
             ],
         ),
     ] {

@@ -14,12 +14,17 @@ pub(crate) fn rounds(rounds: usize, mut run: impl FnMut() -> Result<()>) -> Resu
         run()?;
         times.push(ms(start.elapsed()));
     }
+    Ok(median(times))
+}
+
+/// The middle one, or the mean of the two middle ones.
+pub(crate) fn median(mut times: Vec<f64>) -> f64 {
     times.sort_by(f64::total_cmp);
-    Ok(if rounds % 2 == 1 {
-        times[rounds / 2]
-    } else {
-        f64::midpoint(times[rounds / 2 - 1], times[rounds / 2])
-    })
+    match times.len() {
+        0 => f64::NAN,
+        n if n % 2 == 1 => times[n / 2],
+        n => f64::midpoint(times[n / 2 - 1], times[n / 2]),
+    }
 }
 
 /// In milliseconds.

@@ -4,6 +4,7 @@ mod apply;
 mod argocd;
 mod clock;
 mod diff;
+mod flux;
 mod git;
 mod helpers;
 mod yaml;
@@ -12,9 +13,9 @@ use std::fs;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use benches::applications;
 use benches::corpus::Corpus;
 use benches::pairs::pairs;
+use benches::{applications, kustomizations};
 use clap::{Parser, Subcommand};
 
 #[derive(Parser)]
@@ -69,6 +70,34 @@ enum Job {
     },
     /// Ask an Argo CD for its applications' statuses.
     ArgocdList(argocd::List),
+    /// Write a list of Flux's Kustomizations.
+    Kustomizations {
+        /// Where to.
+        file: PathBuf,
+        /// How many.
+        #[arg(long, default_value_t = 2000)]
+        count: usize,
+    },
+    /// Write Flux's Kustomizations to the Kubernetes API.
+    KustomizationsCreate(flux::Create),
+    /// A list of Flux's Kustomizations to statuses.
+    FluxDecode {
+        /// A file that `kustomizations` wrote.
+        file: PathBuf,
+        /// How often.
+        rounds: usize,
+        /// Whole objects, in place of statuses.
+        #[arg(long)]
+        whole: bool,
+    },
+    /// Ask an API server for the statuses of all Kustomizations.
+    FluxList(flux::List),
+    /// Reconcile a Kustomization, and tell our time from the controllers'.
+    FluxReconcile(flux::Reconcile),
+    /// Write objects, what manages them and its sources to the Kubernetes API.
+    FluxTraceCreate(flux::TraceCreate),
+    /// Trace these objects.
+    FluxTrace(flux::Trace),
     /// Bytes to objects.
     YamlParse {
         /// A file of many documents.
@@ -129,6 +158,18 @@ fn main() -> Result<()> {
         Job::ApplicationsCreate(arguments) => argocd::create(&arguments),
         Job::ArgocdDecode { file, rounds } => argocd::decode(&file, rounds),
         Job::ArgocdList(arguments) => argocd::list(&arguments),
+        Job::Kustomizations { file, count } => fs::write(&file, kustomizations::list(count)?)
+            .with_context(|| file.display().to_string()),
+        Job::KustomizationsCreate(arguments) => flux::create(&arguments),
+        Job::FluxDecode {
+            file,
+            rounds,
+            whole,
+        } => flux::decode(&file, rounds, whole),
+        Job::FluxList(arguments) => flux::list(&arguments),
+        Job::FluxReconcile(arguments) => flux::reconcile(&arguments),
+        Job::FluxTraceCreate(arguments) => flux::trace_create(&arguments),
+        Job::FluxTrace(arguments) => flux::trace(&arguments),
         Job::YamlParse { file, rounds } => yaml::parse(&file, rounds),
         Job::Diff { file, rounds } => diff::diff(&file, rounds),
         Job::GitRead(arguments) => git::read(&arguments),
