@@ -1,84 +1,17 @@
-//! `cargo xtask crd-coverage`.
-//!
-//! What proves that a property is typed: a document that holds nothing but it is read, and written with the same value; and values of every other JSON type are
-//! refused. Neither a type's `extra` nor a field that is a JSON value refuses anything, so a property that landed in one of them is found.
+//! Whether the properties of a schema are typed.
 
-use anyhow::{Context, Result, bail};
-use clap::Args;
-use e2e::module_dir;
-use gitops_argocd::types::{AppProject, Application, ApplicationSet};
-use gitops_core::manifest::yaml;
-use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
-/// Nothing to choose.
-#[derive(Debug, Args)]
-pub(crate) struct Arguments {}
-
-/// What is looked at of each resource.
-const PARTS: [&str; 3] = ["spec", "operation", "status"];
-
-type RoundTrip = fn(Value) -> Result<Value, serde_json::Error>;
-
-fn round_trip<T: DeserializeOwned + Serialize>(
-    document: Value,
-) -> Result<Value, serde_json::Error> {
-    serde_json::to_value(serde_json::from_value::<T>(document)?)
-}
-
-pub(crate) fn run(_: &Arguments) -> Result<()> {
-    let folder = module_dir("github.com/argoproj/argo-cd/v3")?.join("manifests/crds");
-    let kinds: [(&str, RoundTrip); 3] = [
-        ("Application", round_trip::<Application>),
-        ("AppProject", round_trip::<AppProject>),
-        ("ApplicationSet", round_trip::<ApplicationSet>),
-    ];
-    let mut missing = 0;
-    for (kind, round_trip) in kinds {
-        let file = folder.join(format!("{}-crd.yaml", kind.to_lowercase()));
-        let name = file.display().to_string();
-        let bytes = std::fs::read(&file).with_context(|| format!("cannot read {name}"))?;
-        let definition = yaml::parse_value(&name, &bytes)?;
-        let schema = schema(&definition, kind).with_context(|| format!("{name}: no schema"))?;
-        let report = check(&schema, round_trip);
-        println!("{kind}: {report}");
-        missing += report.missing.len();
-    }
-    if missing > 0 {
-        bail!("{missing} properties are not typed");
-    }
-    println!("every property is typed");
-    Ok(())
-}
-
-/// The schema of the only version, cut down to [`PARTS`].
-fn schema(definition: &Value, kind: &str) -> Option<Value> {
-    if definition.pointer("/spec/names/kind")?.as_str()? != kind {
-        return None;
-    }
-    let [version] = definition.pointer("/spec/versions")?.as_array()?.as_slice() else {
-        return None;
-    };
-    let all = version
-        .pointer("/schema/openAPIV3Schema/properties")?
-        .as_object()?;
-    let parts: Map<String, Value> = all
-        .iter()
-        .filter(|(name, _)| PARTS.contains(&name.as_str()))
-        .map(|(name, schema)| (name.clone(), schema.clone()))
-        .collect();
-    (!parts.is_empty()).then(|| json!({"type": "object", "properties": parts}))
-}
+use super::Kind;
 
 #[derive(Debug, Default)]
-struct Report {
+pub(super) struct Report {
     /// How many properties the schema has.
     properties: usize,
     /// How many more the nested generators have: their form is in Argo CD's Go types, the schema takes any.
     nested: usize,
     /// What is not typed, and why.
-    missing: Vec<String>,
+    pub(super) missing: Vec<String>,
 }
 
 impl std::fmt::Display for Report {
@@ -96,7 +29,7 @@ impl std::fmt::Display for Report {
     }
 }
 
-fn check(schema: &Value, round_trip: RoundTrip) -> Report {
+pub(super) fn check(schema: &Value, kind: &Kind) -> Report {
     let mut properties = Vec::new();
     let generators = schema.pointer("/properties/spec/properties/generators/items/properties");
     let walk = Walk {
@@ -110,7 +43,7 @@ fn check(schema: &Value, round_trip: RoundTrip) -> Report {
             true => report.nested += 1,
             false => report.properties += 1,
         }
-        if let Err(why) = property.check(round_trip) {
+        if let Err(why) = property.check(kind) {
             let path = shown(&property.path);
             report.missing.push(format!("{path}: {why}"));
         }
@@ -215,12 +148,17 @@ impl<'a> Walk<'a> {
 }
 
 impl Property<'_> {
-    fn check(&self, round_trip: RoundTrip) -> Result<(), String> {
+    fn check(&self, kind: &Kind) -> Result<(), String> {
+        let round_trip = kind.round_trip;
         let (samples, wrong) = match self.is_object {
             true => (vec![json!({})], others(&["object"])),
             false => (samples(self.schema)?, wrong(self.schema)),
         };
-        if wrong.is_empty() {
+        let free = kind
+            .free
+            .iter()
+            .find(|(path, _)| *path == shown(&self.path));
+        if wrong.is_empty() && free.is_none() {
             return Err("the schema takes anything, so this cannot tell".to_owned());
         }
         for sample in samples {
@@ -230,6 +168,9 @@ impl Property<'_> {
                 Some(back) if holds(back, &sample) => {}
                 Some(back) => return Err(format!("{sample} comes back as {back}")),
                 None => return Err(format!("{sample} does not come back")),
+            }
+            if free.is_some_and(|(_, is_typed)| !is_typed(document(&self.path, sample.clone()))) {
+                return Err("it has no field".to_owned());
             }
         }
         for sample in wrong {
@@ -299,6 +240,7 @@ fn samples(schema: &Value) -> Result<Vec<Value>, String> {
         },
         (Some("boolean"), None) => vec![json!(true), json!(false)],
         (Some("integer"), Some("int64")) => vec![json!(7), json!(0), json!(-7), json!(i64::MAX)],
+        (Some("integer"), None) => vec![json!(7), json!(0), json!(-7)],
         (Some("array"), None) => {
             let items = samples(&schema["items"])?;
             vec![json!([]), Value::Array(items)]
@@ -361,13 +303,16 @@ fn others(kinds: &[&str]) -> Vec<Value> {
 
 #[cfg(test)]
 mod tests {
+    use gitops_argocd::types::Application;
+    use gitops_flux::types::HelmRelease;
+
     use super::*;
 
     fn missing(spec: Value) -> Vec<String> {
         let schema = json!({"type": "object", "properties": {
             "spec": {"type": "object", "properties": spec},
         }});
-        check(&schema, round_trip::<Application>).missing
+        check(&schema, &Kind::of::<Application>("Application", "v1alpha1")).missing
     }
 
     #[test]
@@ -423,5 +368,22 @@ mod tests {
                 "{expected} in {found:?}"
             );
         }
+    }
+
+    #[test]
+    fn what_takes_anything_must_have_a_field() {
+        let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
+            "values": {"x-kubernetes-preserve-unknown-fields": true},
+            "newer": {"x-kubernetes-preserve-unknown-fields": true},
+        }}}});
+        let mut kind = Kind::of::<HelmRelease>("HelmRelease", "v2");
+        kind.free = &[(".spec.values", has_values), (".spec.newer", has_values)];
+        let missing = check(&schema, &kind).missing;
+        assert_eq!(missing, [".spec.newer: it has no field"]);
+    }
+
+    fn has_values(document: Value) -> bool {
+        serde_json::from_value::<HelmRelease>(document)
+            .is_ok_and(|release| release.spec.values.is_some())
     }
 }
