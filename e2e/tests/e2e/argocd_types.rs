@@ -118,6 +118,7 @@ fn argo_cds_documents_come_back_as_they_were() -> Result<()> {
         kinds: KINDS,
         unreadable: UNREADABLE,
         required: REQUIRED,
+        fill: str::to_owned,
     };
     suite.check()
 }

@@ -56,6 +56,8 @@ pub(crate) struct Suite {
     pub(crate) unreadable: &'static [(&'static str, &'static str)],
     /// Required fields: they are written, empty, where a document has left them out, as Go writes them.
     pub(crate) required: &'static [&'static str],
+    /// Fills in the templates of a text.
+    pub(crate) fill: fn(&str) -> String,
 }
 
 /// A document, or why there is none.
@@ -74,10 +76,11 @@ impl Suite {
             for Text { place, text } in texts(&root, prefix)? {
                 // Cheap, before anything is parsed.
                 let raw = String::from_utf8_lossy(&text);
-                if !self.kinds.iter().any(|kind| raw.contains(kind.group)) {
+                let has = |kind: &Kind| raw.contains(&format!("{}/", kind.group));
+                if !self.kinds.iter().any(has) {
                     continue;
                 }
-                let values = match yaml::parse_values(&place, &text) {
+                let values = match yaml::parse_values(&place, (self.fill)(&raw).as_bytes()) {
                     Ok(values) => values,
                     Err(error) => {
                         let value = Err(error.to_string());
@@ -97,6 +100,16 @@ impl Suite {
             }
         }
         Ok(documents)
+    }
+
+    /// The document, read and written.
+    ///
+    /// # Errors
+    /// Why it cannot be read.
+    pub(crate) fn round_trip(&self, document: Value) -> Result<Value, String> {
+        let kind = self.kinds.iter().find(|kind| kind.is_of(&document));
+        let kind = kind.ok_or_else(|| "no kind".to_owned())?;
+        (kind.round_trip)(document).map_err(|error| error.to_string())
     }
 
     /// Whether it is known that this cannot be read.
