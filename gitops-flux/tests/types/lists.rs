@@ -66,7 +66,7 @@ fn charts_of_releases_and_of_charts_are_told_apart() {
     let chart = json!({"metadata": {"name": "c", "namespace": "ns"}, "spec": {"chart": "podinfo", "sourceRef": {"kind": "GitRepository", "name": "repo"}}});
     let none = json!({"metadata": {"name": "n", "namespace": "ns"}, "spec": null, "status": null});
     let read = read_list::<lean::Object>(&list(&[release, chart, none])).unwrap();
-    assert_eq!(read.unreadable, []);
+    assert!(read.unreadable.is_empty());
     let sources: Vec<_> = read.items.iter().map(|item| item.source_ref()).collect();
     let kinds: Vec<_> = sources
         .iter()

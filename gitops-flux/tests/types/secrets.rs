@@ -34,12 +34,8 @@ fn debug_prints_no_secret() {
         "PASSWORD",
         kubectl,
         "newer",
-        "postRenderers",
+        "post_renderers",
     ] {
-        let word = match word {
-            "postRenderers" => "post_renderers",
-            word => word,
-        };
         assert!(all.contains(word), "{word} in {all}");
     }
 }

@@ -306,6 +306,7 @@ mod tests {
     use gitops_argocd::types::Application;
     use gitops_flux::types::HelmRelease;
 
+    use super::super::{Free, has_values};
     use super::*;
 
     fn missing(spec: Value) -> Vec<String> {
@@ -370,6 +371,8 @@ mod tests {
         }
     }
 
+    const FREE: &[Free] = &[(".spec.values", has_values), (".spec.newer", has_values)];
+
     #[test]
     fn what_takes_anything_must_have_a_field() {
         let schema = json!({"type": "object", "properties": {"spec": {"type": "object", "properties": {
@@ -377,13 +380,8 @@ mod tests {
             "newer": {"x-kubernetes-preserve-unknown-fields": true},
         }}}});
         let mut kind = Kind::of::<HelmRelease>("HelmRelease", "v2");
-        kind.free = &[(".spec.values", has_values), (".spec.newer", has_values)];
+        kind.free = FREE;
         let missing = check(&schema, &kind).missing;
         assert_eq!(missing, [".spec.newer: it has no field"]);
-    }
-
-    fn has_values(document: Value) -> bool {
-        serde_json::from_value::<HelmRelease>(document)
-            .is_ok_and(|release| release.spec.values.is_some())
     }
 }

@@ -71,6 +71,14 @@ fn argo_cd() -> [Kind; 3] {
     ]
 }
 
+/// What Helm's values are, the chart says.
+const VALUES: &[Free] = &[(".spec.values", has_values)];
+
+fn has_values(document: Value) -> bool {
+    serde_json::from_value::<HelmRelease>(document)
+        .is_ok_and(|release| release.spec.values.is_some())
+}
+
 fn flux() -> [Kind; 14] {
     [
         Kind::flux::<GitRepository>(),
@@ -81,10 +89,7 @@ fn flux() -> [Kind; 14] {
         Kind::flux::<ExternalArtifact>(),
         Kind::flux::<Kustomization>(),
         Kind {
-            free: &[(".spec.values", |document| {
-                serde_json::from_value::<HelmRelease>(document)
-                    .is_ok_and(|release| release.spec.values.is_some())
-            })],
+            free: VALUES,
             ..Kind::flux::<HelmRelease>()
         },
         Kind::flux::<Alert>(),
