@@ -764,7 +764,7 @@ fn what_others_made_is_an_application() {
     }))
     .unwrap();
     let source: GitRepository = serde_json::from_value(json!({
-        "metadata": {"name": "flux-system", "namespace": "flux-system"},
+        "metadata": {"name": "flux-system", "namespace": "flux-system", "uid": "u"},
         "spec": {"interval": "1m", "url": "ssh://git@example.com/fleet"},
     }))
     .unwrap();
@@ -799,11 +799,7 @@ fn what_others_made_is_an_application() {
     let moved = with(app, |app| {
         app.sources[0].target_revision = Some("other".into())
     });
-    let mut owned = parts.clone();
-    if let Some(SourceObject::Git(source)) = &mut owned.source {
-        source.metadata.uid = Some("u".into());
-    }
-    let error = to_flux(&moved, &ConvertOptions::default(), Some(&owned)).unwrap_err();
+    let error = to_flux(&moved, &ConvertOptions::default(), Some(&parts)).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict);
 
     let object: HelmRelease = serde_json::from_value(json!({

@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use super::access::{Loaded, was_overtaken};
 use super::record::{APPLIED, Deployed, Ended, HISTORY, OPERATION, Record, Step, deployed};
 use super::{FluxBackend, outcome, pin, status};
-use crate::convert::{PINNED, Workload};
+use crate::convert::{PINNED, Workload, is_manual};
 use crate::kind::FluxKind;
 use crate::manager::FluxRef;
 use crate::reconcile::{
@@ -114,10 +114,8 @@ async fn one_step(
             let record = again
                 .record()?
                 .filter(|record| record.id == id && record.outcome.is_none());
-            let record = record.ok_or(error);
-            let (record, error) = match record {
-                Ok(record) => (record, "it could not be carried on".to_owned()),
-                Err(error) => return Err(error),
+            let Some(record) = record else {
+                return Err(error);
             };
             let driver = Driver {
                 backend,
@@ -127,7 +125,7 @@ async fn one_step(
                 before: None,
             };
             driver
-                .end(OperationPhase::Error, error, Vec::new())
+                .end(OperationPhase::Error, error.to_string(), Vec::new())
                 .await
                 .map(|()| None)
         }
@@ -171,6 +169,11 @@ impl Driver<'_> {
     async fn source(mut self) -> Result<()> {
         if self.record.terminating {
             let message = "it was terminated before anything was applied".to_owned();
+            return self.end(OperationPhase::Failed, message, Vec::new()).await;
+        }
+        if self.loaded.parts.source.is_none() {
+            let named = self.loaded.workload().source_ref().unwrap_or_default();
+            let message = format!("its source {} {} is not there", named.kind, named.name);
             return self.end(OperationPhase::Failed, message, Vec::new()).await;
         }
         let token = self.record.token();
@@ -244,7 +247,7 @@ impl Driver<'_> {
         match self.loaded.workload() {
             Workload::Kustomization(_) => {
                 patch["spec"]["prune"] = json!(self.record.ask.prune);
-                patch["spec"]["force"] = json!(self.record.ask.force || self.record.forced_before);
+                patch["spec"]["force"] = json!(self.record.ask.force || self.record.before.force);
             }
             Workload::HelmRelease(release) => {
                 if self.record.ask.force {
@@ -413,15 +416,19 @@ impl Driver<'_> {
             (OperationPhase::Succeeded, Some(applied)) => {
                 vec![status::revision(&self.loaded, &applied)]
             }
+            // What it did not get to is not of this operation.
             _ => status::applied(&self.loaded)
-                .filter(|_| self.record.step == Step::Workload)
+                .filter(|applied| {
+                    self.record.step == Step::Workload
+                        && self.record.expected.as_ref() == Some(applied)
+                })
                 .map(|applied| status::revision(&self.loaded, &applied))
                 .into_iter()
                 .collect(),
         };
         let workload = self.loaded.workload();
         let app = self.backend.application(&self.loaded.parts)?;
-        let own = status::own_spec(&app, workload);
+        let own = status::own_spec(&app);
         let mut annotations = json!({});
         if phase == OperationPhase::Succeeded
             && let Some(applied) = status::applied(&self.loaded)
@@ -443,7 +450,8 @@ impl Driver<'_> {
         }
         let mut patch = json!({"metadata": {"annotations": annotations}, "spec": own});
         if let Workload::Kustomization(_) = workload {
-            patch["spec"]["force"] = json!(self.record.forced_before);
+            patch["spec"]["force"] = json!(self.record.before.force);
+            patch["spec"]["prune"] = json!(self.record.before.prune && !is_manual(&app));
         }
         if let Workload::HelmRelease(_) = workload
             && let Some(version) = workload.annotation(PINNED)
@@ -569,6 +577,10 @@ impl Driver<'_> {
             }
             pause = LOOK_AGAIN;
             let waiting = match now {
+                Verdict::Done { .. } if is_workload && !self.is_chart_settled(value).await? => {
+                    pause = FIRST_DELAY * 5;
+                    "its chart is not what it asks for yet".to_owned()
+                }
                 Verdict::Done { .. } => return Ok(Judged::Done),
                 Verdict::Failed(failure) => return Ok(Judged::Failed(failure)),
                 Verdict::Doubtful(failure) => {
@@ -619,6 +631,30 @@ impl Driver<'_> {
             Verdict::Done { .. } => is_chart,
             Verdict::Failed(_) => false,
         }
+    }
+
+    /// Whether the chart of a release is made as the release asks for: the controller may have seen the one before.
+    async fn is_chart_settled(&self, workload: &Value) -> Result<bool> {
+        let wanted = &workload["spec"]["chart"]["spec"];
+        if wanted.is_null() {
+            return Ok(true);
+        }
+        let Some(named) = crate::reconcile::source_of(workload) else {
+            return Ok(true);
+        };
+        let Some(chart) = self.backend.find(&named).await? else {
+            return Ok(false);
+        };
+        let any = |version: &Value| {
+            version
+                .as_str()
+                .filter(|text| !text.is_empty())
+                .unwrap_or("*")
+                .to_owned()
+        };
+        Ok(any(&chart["spec"]["version"]) == any(&wanted["version"])
+            && chart["spec"]["chart"] == wanted["chart"]
+            && chart["status"]["observedGeneration"] == chart["metadata"]["generation"])
     }
 
     /// What the workload's source offers now.

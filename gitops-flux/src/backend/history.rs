@@ -160,7 +160,8 @@ impl FluxBackend {
     }
 }
 
-fn entry(loaded: &Loaded, app: &AppRef, id: i64) -> Result<HistoryEntry> {
+/// The entry of that number.
+pub(super) fn entry(loaded: &Loaded, app: &AppRef, id: i64) -> Result<HistoryEntry> {
     let found = entries(loaded)?.into_iter().find(|entry| entry.id == id);
     found.ok_or_else(|| {
         Error::not_found(format!(

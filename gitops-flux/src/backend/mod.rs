@@ -34,6 +34,8 @@ mod outcome;
 mod pin;
 mod record;
 mod release;
+#[cfg(feature = "git")]
+mod revert;
 mod snapshot;
 mod start;
 mod state;
@@ -56,6 +58,8 @@ use gitops_core::backend::{
 use gitops_core::{Error, Result};
 
 pub use self::history::{AutoSync, RollbackOptions, RollbackOutcome};
+#[cfg(feature = "git")]
+pub use self::revert::{RevertOptions, RevertOutcome};
 use crate::artifact::{ArtifactOptions, ArtifactReader};
 use crate::build::{Builder, KubeValues};
 use crate::convert::ConvertOptions;

@@ -60,6 +60,14 @@ pub(crate) struct Ask {
     pub(crate) info: Vec<(String, String)>,
 }
 
+/// `spec` of a `Kustomization` before the operation.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub(crate) struct Before {
+    pub(crate) prune: bool,
+    pub(crate) force: bool,
+}
+
 /// How it ended.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -93,9 +101,9 @@ pub(crate) struct Record {
     /// Somebody asked to stop.
     #[serde(default)]
     pub(crate) terminating: bool,
-    /// `spec.force` before the operation.
+    /// What the operation changes for its time.
     #[serde(default)]
-    pub(crate) forced_before: bool,
+    pub(crate) before: Before,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) outcome: Option<Ended>,
 }
@@ -268,7 +276,7 @@ mod tests {
             attempt: 0,
             expected: None,
             terminating: false,
-            forced_before: false,
+            before: Before::default(),
             outcome: None,
         }
     }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use super::access::{Loaded, was_overtaken};
 use super::drive::{merge, unknown};
-use super::record::{Ask, OPERATION, Record, Step, new_id};
+use super::record::{Ask, Before, OPERATION, Record, Step, new_id};
 use super::{FluxBackend, dry_run};
 use crate::convert::{SUSPENDED, SYNC, Workload, is_manual, option_is_fulfilled, own_target};
 
@@ -135,9 +135,12 @@ pub(super) async fn sync(
             attempt: 0,
             expected: None,
             terminating: false,
-            forced_before: match loaded.workload() {
-                Workload::Kustomization(object) => object.spec.force.unwrap_or_default(),
-                Workload::HelmRelease(_) => false,
+            before: match loaded.workload() {
+                Workload::Kustomization(object) => Before {
+                    prune: object.spec.prune.unwrap_or_default(),
+                    force: object.spec.force.unwrap_or_default(),
+                },
+                Workload::HelmRelease(_) => Before::default(),
             },
             outcome: None,
         };

@@ -100,23 +100,12 @@ pub(super) fn is_revision(loaded: &Loaded, applied: &str, asked: &str) -> bool {
 }
 
 /// What `spec` is between operations: nothing is reconciled by itself that is not to be.
-pub(super) fn own_spec(app: &Application, workload: &Workload) -> Value {
-    let manual = is_manual(app);
-    let suspend = match manual || app.suspended {
+pub(super) fn own_spec(app: &Application) -> Value {
+    let suspend = match is_manual(app) || app.suspended {
         true => json!(true),
         false => Value::Null,
     };
-    match workload {
-        Workload::Kustomization(_) => {
-            let prune = !manual
-                && app
-                    .sync_policy
-                    .automated
-                    .is_some_and(|automated| automated.prune);
-            json!({"suspend": suspend, "prune": prune})
-        }
-        Workload::HelmRelease(_) => json!({"suspend": suspend}),
-    }
+    json!({"suspend": suspend})
 }
 
 /// The digest of all that decides what is applied, but for the revision.

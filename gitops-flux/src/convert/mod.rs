@@ -155,6 +155,7 @@ pub fn to_flux(
             "sources[0]: an application does not change between Kustomization and HelmRelease; delete it first",
         ));
     }
+    metadata(made.workload.metadata_mut(), app);
     source::update(app, source, options, &mut made)?;
     let source_name = made.source_reference(app);
     match &mut made.workload {
@@ -163,7 +164,6 @@ pub fn to_flux(
         }
         Workload::HelmRelease(object) => helm::update(app, source, source_name, options, object)?,
     }
-    metadata(made.workload.metadata_mut(), app);
     keep(app, &mut made)?;
     Ok(made)
 }

@@ -173,7 +173,8 @@ fn git(object: &mut GitRepository, from: &Source, url: String, target: GitTarget
         None => object.spec.ignore.take().filter(|ignore| !is_ours(ignore)),
         wanted => wanted,
     };
-    if own_git_target(object) != target {
+    // Nothing at all means `master`.
+    if own_git_target(object).text() != target.text() {
         let annotations = object.metadata.annotations.get_or_insert_default();
         annotations.remove(PINNED);
         object.spec.git_ref = Some(git_ref(target));
@@ -188,7 +189,7 @@ fn is_ours(ignore: &str) -> bool {
 
 fn oci(object: &mut OCIRepository, from: &Source, url: String, target: OciTarget) {
     object.spec.url = url;
-    if own_oci_target(object) != target {
+    if own_oci_target(object).text() != target.text() {
         let annotations = object.metadata.annotations.get_or_insert_default();
         annotations.remove(PINNED);
         object.spec.oci_ref = (target != OciTarget::default()).then(|| oci_ref(target));

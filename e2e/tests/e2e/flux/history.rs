@@ -158,7 +158,7 @@ async fn automated_sync_is_never_undone_in_silence() -> Result<()> {
     assert!(outcome.is_success(), "{outcome:?}");
     assert_eq!(outcome.revisions, [&*second]);
 
-    let entries = backend.list(&app).await?;
+    let entries = RevisionHistory::list(&backend, &app).await?;
     let entry = entries
         .iter()
         .find(|entry| entry.revisions == [&*first])
@@ -377,6 +377,10 @@ async fn what_fails_says_why_and_is_tried_again_as_often_as_asked() -> Result<()
         )
         .await?;
     let app = application("app", namespace.name(), &repository);
+    // A run that waits for what never becomes healthy must not keep the controller for long.
+    let mut options = backend.options().clone();
+    options.convert.timeout = Duration::from_secs(10);
+    let backend = FluxBackend::with_options(backend.manager().clone(), options);
     backend.put(&app, PutMode::Upsert).await?;
     let app = app.app_ref();
     let options = SyncOptions {
@@ -600,4 +604,70 @@ async fn a_release_is_synced_read_and_rolled_back() -> Result<()> {
         map(namespace.name(), "map"),
     ];
     gone(&namespace, &left).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_leads_back_and_automated_sync_follows_it() -> Result<()> {
+    let (namespace, repository, backend) = place("revert").await?;
+    let gitea = e2e::gitea().await?;
+    let files = [
+        ("prod/map.yaml", &*config_map("map", "1")),
+        ("other/map.yaml", &*config_map("map", "other")),
+    ];
+    let first = gitea.commit(&repository, "first", &files).await?;
+    let mut app = application("app", namespace.name(), &repository)
+        .automated(Automated::default().prune(true).self_heal(true));
+    app.sources[0].path = Some("prod".into());
+    backend.put(&app, PutMode::Upsert).await?;
+    let app = app.app_ref();
+    backend.wait_until_healthy(&app, PATIENCE).await?;
+    let files = [
+        ("prod/map.yaml", &*config_map("map", "2")),
+        ("prod/more.yaml", &*config_map("more", "2")),
+    ];
+    gitea.commit(&repository, "second", &files).await?;
+    let outcome = backend.sync_and_wait(&app, &SyncOptions::default()).await?;
+    assert!(outcome.is_success(), "{outcome:?}");
+    assert_eq!(value(&namespace).await?.as_deref(), Some("2"));
+
+    let entries = RevisionHistory::list(&backend, &app).await?;
+    let entry = entries
+        .iter()
+        .find(|entry| entry.revisions == [&*first])
+        .context("no entry")?;
+    let cache = tempfile::tempdir()?;
+    let login =
+        gitops_git::credential::StaticCredential::basic(&gitea.url, &gitea.user, &*gitea.password)?;
+    let git = gitops_git::GitClient::new(
+        gitops_git::RepositoryOptions::default()
+            .cache_dir(cache.path())
+            .credentials(login),
+    )?;
+    let git = git.repository(&repository.http_url).await?;
+    let options = gitops_flux::backend::RevertOptions {
+        paths: Vec::new(),
+        commit: gitops_git::CommitOptions::new(
+            "Tester",
+            "tester@example.com",
+            "Go back to {revision}",
+        ),
+        sync: SyncOptions::default(),
+    };
+    let back = backend
+        .roll_back_in_git(&app, entry.id, &git, &options)
+        .await?;
+    let commit = back.commit.commit().context("no commit")?;
+    assert_ne!(commit, first);
+    assert!(back.outcome.is_success(), "{back:?}");
+    assert_eq!(back.outcome.revisions, [commit]);
+    assert_eq!(value(&namespace).await?.as_deref(), Some("1"));
+    assert!(
+        find(&namespace.client(), &map(namespace.name(), "more"))
+            .await?
+            .is_none()
+    );
+    let tree = git.tree(commit, "").await?;
+    let names: Vec<_> = tree.iter().map(|(name, _)| name).collect();
+    assert_eq!(names, ["map.yaml", "other/map.yaml", "prod/map.yaml"]);
+    Ok(())
 }
