@@ -308,7 +308,7 @@ impl<'a> From<&'a lean::Object> for Row<'a> {
             observed_generation: object.status.observed_generation.unwrap_or_default(),
             revision: object.revision().unwrap_or_default(),
             ready: ready.map_or("", |ready| &ready.status),
-            message: ready.map_or("", Condition::message),
+            message: ready.map_or("", |ready| &ready.message),
             suspended: object.spec.suspend,
             conditions: object.status.conditions.len(),
             entries: 0,
