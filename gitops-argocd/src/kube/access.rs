@@ -8,10 +8,10 @@ use gitops_core::backend::{DeleteOptions, Propagation, Selector};
 use gitops_core::{Error, ErrorKind, Result};
 use gitops_kube::cluster::from_kube;
 use kube::api::{DeleteParams, GetParams, ListParams, Patch, PatchParams, PostParams, WatchParams};
-use kube::core::WatchEvent;
+use kube::core::{Request, WatchEvent};
 use serde_json::{Value, json};
 
-use super::KubeArgoCd;
+use super::{KubeArgoCd, checked};
 use crate::access::{Access, Rollback};
 use crate::rest::{ManagedResource, Refresh};
 use crate::types::{
@@ -56,12 +56,19 @@ impl KubeArgoCd {
         }
     }
 
+    fn scoped(&self, selector: &Selector) -> Result<Request> {
+        if let Some(app) = &selector.app {
+            checked(&app.name)?;
+        }
+        self.requests(self.scope(selector))
+    }
+
     async fn pages<T, F>(&self, selector: &Selector, mut take: F) -> Result<()>
     where
         T: serde::de::DeserializeOwned,
         F: FnMut(T) -> Option<String> + Send,
     {
-        let requests = self.requests(self.scope(selector));
+        let requests = self.scoped(selector)?;
         let mut params = ListParams::default().limit(PAGE);
         params.label_selector = labels(selector);
         params.field_selector = selector
@@ -104,7 +111,7 @@ impl KubeArgoCd {
     }
 
     async fn merge(&self, app: &AppRef, patch: &Value, what: &str) -> Result<()> {
-        let requests = self.requests(Some(self.namespace_of(app)));
+        let requests = self.requests_for(app)?;
         let params = PatchParams {
             field_manager: Some(MANAGER.to_owned()),
             ..PatchParams::default()
@@ -146,8 +153,9 @@ impl KubeArgoCd {
             .metadata
             .namespace
             .get_or_insert_with(|| self.namespace.clone());
-        let requests = self.requests(Some(namespace));
+        let requests = self.requests(Some(namespace))?;
         let name = record.name().to_owned();
+        checked(&name)?;
         let body = serde_json::to_vec(&record).map_err(|error| {
             Error::internal("the application cannot be written").with_source(error)
         })?;
@@ -172,7 +180,7 @@ impl Access for KubeArgoCd {
     }
 
     async fn get(&self, app: &AppRef) -> Result<lean::Application> {
-        let requests = self.requests(Some(self.namespace_of(app)));
+        let requests = self.requests_for(app)?;
         self.send(requests.get(&app.name, &GetParams::default()), || {
             format!("get application {app}")
         })
@@ -180,7 +188,7 @@ impl Access for KubeArgoCd {
     }
 
     async fn get_full(&self, app: &AppRef) -> Result<Application> {
-        let requests = self.requests(Some(self.namespace_of(app)));
+        let requests = self.requests_for(app)?;
         self.send(requests.get(&app.name, &GetParams::default()), || {
             format!("get application {app}")
         })
@@ -224,7 +232,7 @@ impl Access for KubeArgoCd {
             ..WatchParams::default()
         };
         let request = self
-            .requests(self.scope(selector))
+            .scoped(selector)?
             .watch(&params, after.unwrap_or_default())
             .map_err(|error| {
                 Error::invalid("the request cannot be built")
@@ -325,7 +333,7 @@ impl Access for KubeArgoCd {
             Ok(Some(json!({"metadata": {"finalizers": finalizers}})))
         })
         .await?;
-        let requests = self.requests(Some(self.namespace_of(app)));
+        let requests = self.requests_for(app)?;
         self.send::<serde::de::IgnoredAny>(
             requests.delete(&app.name, &DeleteParams::default()),
             || format!("delete application {app}"),

@@ -7,6 +7,8 @@ use k8s_openapi::api::core::v1::{PodTemplateSpec, Secret};
 use kube::api::ListParams;
 use kube::{Api, Client};
 
+use super::checked;
+
 /// What is known of an installation of Argo CD.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Installation {
@@ -34,6 +36,7 @@ impl Installation {
 /// # Errors
 /// `PermissionDenied` without the right to list Deployments and StatefulSets there; what reaching the API server meets.
 pub async fn installation(client: &Client, namespace: &str) -> Result<Installation> {
+    checked(namespace)?;
     let group_version = format!("{}/{}", crate::types::GROUP, crate::types::VERSION);
     let mut found = Installation::default();
     match client.list_api_group_resources(&group_version).await {
@@ -111,7 +114,7 @@ fn tag(image: &str) -> Option<String> {
 /// `NotFound` when it was deleted, as it should be once another password is set; `PermissionDenied`.
 pub async fn initial_admin_password(client: &Client, namespace: &str) -> Result<SecretString> {
     let name = "argocd-initial-admin-secret";
-    let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
+    let secrets: Api<Secret> = Api::namespaced(client.clone(), checked(namespace)?);
     let secret = secrets
         .get(name)
         .await

@@ -96,12 +96,21 @@ impl KubeArgoCd {
     }
 
     /// Requests for the applications of a namespace; of all with none.
-    fn requests(&self, namespace: Option<&str>) -> Request {
+    fn requests(&self, namespace: Option<&str>) -> Result<Request> {
         let group = format!("{}/{}", crate::types::GROUP, crate::types::VERSION);
-        Request::new(match namespace {
-            Some(namespace) => format!("/apis/{group}/namespaces/{namespace}/applications"),
+        Ok(Request::new(match namespace {
+            Some(namespace) => {
+                let namespace = checked(namespace)?;
+                format!("/apis/{group}/namespaces/{namespace}/applications")
+            }
             None => format!("/apis/{group}/applications"),
-        })
+        }))
+    }
+
+    /// Requests for one application.
+    fn requests_for(&self, app: &AppRef) -> Result<Request> {
+        checked(&app.name)?;
+        self.requests(Some(self.namespace_of(app)))
     }
 
     /// Sends a request and reads the answer.
@@ -119,5 +128,42 @@ impl KubeArgoCd {
             .request(request)
             .await
             .map_err(|error| from_kube(error).context(what()))
+    }
+}
+
+/// A name as Kubernetes allows it (RFC 1123). Clients put names into URLs as they are: `?` would name all things instead of one, and `../` others.
+fn checked(name: &str) -> Result<&str> {
+    let is_allowed =
+        |c: u8| c.is_ascii_lowercase() || c.is_ascii_digit() || matches!(c, b'-' | b'.');
+    let is_edge = |c: Option<&u8>| c.is_some_and(u8::is_ascii_alphanumeric);
+    let bytes = name.as_bytes();
+    let is_name = bytes.len() <= 253
+        && bytes.iter().copied().all(is_allowed)
+        && name
+            .split('.')
+            .all(|label| is_edge(label.as_bytes().first()) && is_edge(label.as_bytes().last()));
+    if is_name {
+        Ok(name)
+    } else {
+        Err(Error::invalid(format!("{name:?} is no name in Kubernetes")))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_those_of_kubernetes() {
+        let long = "a".repeat(254);
+        for name in ["a", "0", "web-1", "team.web", "a--b", &long[..253]] {
+            assert!(checked(name).is_ok(), "{name}");
+        }
+        for name in [
+            "", "?", ".", "..", "../x", "a/b", "a?", "a#", "a%2f", "A", "-a", "a-", ".a", "a.",
+            "a..b", "a_b", "a b", "ü", "a\n", &long,
+        ] {
+            assert!(checked(name).is_err(), "{name:?}");
+        }
     }
 }

@@ -12,7 +12,7 @@ use kube::{Api, Client};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
-use super::initial_admin_password;
+use super::{checked, initial_admin_password};
 use crate::rest::{ArgoCd, Config};
 
 /// How to reach Argo CD's API server through Kubernetes.
@@ -102,13 +102,16 @@ struct Target {
 
 impl Target {
     async fn find(client: &Client, options: &PortForwardOptions) -> Result<Self> {
-        let services: Api<Service> = Api::namespaced(client.clone(), &options.namespace);
-        let service = services.get(&options.service).await.map_err(|error| {
-            from_kube(error).context(format!(
-                "look for Service {}/{}",
-                options.namespace, options.service
-            ))
-        })?;
+        let services: Api<Service> = Api::namespaced(client.clone(), checked(&options.namespace)?);
+        let service = services
+            .get(checked(&options.service)?)
+            .await
+            .map_err(|error| {
+                from_kube(error).context(format!(
+                    "look for Service {}/{}",
+                    options.namespace, options.service
+                ))
+            })?;
         let bad = |why: &str| {
             Error::not_found(format!(
                 "Service {}/{} {why}",

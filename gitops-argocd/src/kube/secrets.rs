@@ -12,7 +12,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-use super::KubeArgoCd;
+use super::{KubeArgoCd, checked};
 use crate::rest::{Access, Cluster, ClusterId, RepoCredentials, Repository};
 
 const TYPE: &str = "argocd.argoproj.io/secret-type";
@@ -163,14 +163,15 @@ fn same_url(a: &str, b: &str) -> bool {
 }
 
 impl KubeArgoCd {
-    fn secrets(&self) -> Api<Secret> {
-        Api::namespaced(self.client.clone(), &self.namespace)
+    fn secrets(&self) -> Result<Api<Secret>> {
+        let namespace = checked(&self.namespace)?;
+        Ok(Api::namespaced(self.client.clone(), namespace))
     }
 
     async fn list_secrets(&self, label: &str) -> Result<Vec<Secret>> {
         let params = ListParams::default().labels(&format!("{TYPE}={label}"));
         let list = self
-            .secrets()
+            .secrets()?
             .list(&params)
             .await
             .map_err(|error| from_kube(error).context(format!("list {label} secrets")))?;
@@ -191,7 +192,7 @@ impl KubeArgoCd {
             Some(mut secret) => {
                 secret.data.get_or_insert_default().extend(data);
                 let name = name_of(&secret).to_owned();
-                self.secrets().replace(&name, &params, &secret).await
+                self.secrets()?.replace(&name, &params, &secret).await
             }
             None => {
                 let secret = Secret {
@@ -204,7 +205,7 @@ impl KubeArgoCd {
                     data: Some(data),
                     ..Secret::default()
                 };
-                self.secrets().create(&params, &secret).await
+                self.secrets()?.create(&params, &secret).await
             }
         };
         result.map(drop).map_err(|error| {
@@ -222,7 +223,7 @@ impl KubeArgoCd {
             }),
             ..DeleteParams::default()
         };
-        match self.secrets().delete(name_of(secret), &params).await {
+        match self.secrets()?.delete(name_of(secret), &params).await {
             Ok(_) => Ok(()),
             Err(error) => match from_kube(error) {
                 error if error.kind() == ErrorKind::NotFound => Ok(()),
