@@ -39,8 +39,14 @@ fn record(name: &str) -> Value {
     })
 }
 
-/// The look-up of an application's project.
+/// What is asked for before an application: Argo CD's own namespace, and the application's project.
 async fn with_project(server: &MockServer, name: &str) {
+    Mock::given(path("/api/v1/settings"))
+        .respond_with(
+            ResponseTemplate::new(200).set_body_json(json!({"controllerNamespace": "argocd"})),
+        )
+        .mount(server)
+        .await;
     Mock::given(method("GET"))
         .and(path("/api/v1/applications"))
         .and(query_param("name", name))

@@ -17,40 +17,52 @@ use crate::types::{Application, Operation, lean};
 /// Where Argo CD runs unless it was installed elsewhere.
 const USUAL_NAMESPACE: &str = "argocd";
 
-fn query(selector: &Selector) -> ApplicationQuery {
+/// The query for a selector, where Argo CD's own namespace is `own`.
+fn query(selector: &Selector, own: Option<String>) -> ApplicationQuery {
     let labels: Vec<String> = selector
         .labels
         .iter()
         .map(|(key, value)| format!("{key}={value}"))
         .collect();
-    let namespace = selector
-        .app
-        .as_ref()
-        .map(|app| app.namespace.clone())
-        .filter(|namespace| !namespace.is_empty())
-        .or_else(|| {
-            selector
-                .namespace
-                .clone()
-                .filter(|namespace| !namespace.is_empty())
-        });
     ApplicationQuery {
         name: selector.app.as_ref().map(|app| app.name.clone()),
         projects: selector.projects.clone(),
         selector: (!labels.is_empty()).then(|| labels.join(",")),
-        namespace,
+        namespace: namespace(selector).and_then(|namespace| {
+            if namespace.is_empty() {
+                own
+            } else {
+                Some(namespace.to_owned())
+            }
+        }),
         ..ApplicationQuery::default()
+    }
+}
+
+/// The namespace that a selector names; empty is Argo CD's own.
+fn namespace(selector: &Selector) -> Option<&str> {
+    let app = selector.app.as_ref().map(|app| &*app.namespace);
+    app.filter(|namespace| !namespace.is_empty())
+        .or(selector.namespace.as_deref())
+        .or(app)
+}
+
+impl ArgoCd {
+    async fn query(&self, selector: &Selector) -> Result<ApplicationQuery> {
+        // Without a namespace the server would answer any one application of a name.
+        let own = match namespace(selector) {
+            Some("") => self.own_namespace().await?,
+            _ => None,
+        };
+        Ok(query(selector, own))
     }
 }
 
 #[async_trait]
 impl Access for ArgoCd {
     async fn namespace(&self) -> Result<String> {
-        let settings = self.settings().await?;
-        Ok(match settings.controller_namespace {
-            namespace if namespace.is_empty() => USUAL_NAMESPACE.to_owned(),
-            namespace => namespace,
-        })
+        let own = self.own_namespace().await?;
+        Ok(own.unwrap_or_else(|| USUAL_NAMESPACE.to_owned()))
     }
 
     async fn get(&self, app: &AppRef) -> Result<lean::Application> {
@@ -62,11 +74,11 @@ impl Access for ArgoCd {
     }
 
     async fn list(&self, selector: &Selector) -> Result<lean::ApplicationList> {
-        self.list_lean(&query(selector)).await
+        self.list_lean(&self.query(selector).await?).await
     }
 
     async fn list_full(&self, selector: &Selector) -> Result<Vec<Application>> {
-        self.list_applications(&query(selector)).await
+        self.list_applications(&self.query(selector).await?).await
     }
 
     async fn watch(
@@ -74,7 +86,7 @@ impl Access for ArgoCd {
         selector: &Selector,
         after: Option<&str>,
     ) -> Result<BoxStream<'static, Result<lean::WatchEvent>>> {
-        let mut query = query(selector);
+        let mut query = self.query(selector).await?;
         query.resource_version = after.map(str::to_owned);
         self.watch_applications(&query).await
     }

@@ -5,7 +5,7 @@ use futures::stream::BoxStream;
 use gitops_core::application::{AppRef, ApplicationStatus};
 use gitops_core::backend::{DeleteOptions, Propagation};
 use gitops_core::{Error, ErrorKind, Result};
-use reqwest::Method;
+use reqwest::{Method, Response};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
@@ -27,7 +27,7 @@ use crate::types::{
 /// Which applications.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ApplicationQuery {
-    /// Only the one of this name.
+    /// Only the one of this name. Argo CD answers one, any of them, where applications of several namespaces have it: name the namespace, too.
     pub name: Option<String>,
     /// Only those of these projects; empty means all that the caller may see.
     pub projects: Vec<String>,
@@ -234,6 +234,9 @@ impl ArgoCd {
             .body(app)?
             .json()
             .await?;
+        // As the caller names it, and as the server does.
+        let name = AppRef::namespaced(app.namespace(), app.name());
+        self.know(name, &made.spec.project);
         self.remember(&made);
         Ok(made)
     }
@@ -248,18 +251,20 @@ impl ArgoCd {
         app: &Application,
         skip_validation: bool,
     ) -> Result<Application> {
-        let name = AppRef::namespaced(app.namespace(), app.name());
+        let name = &AppRef::namespaced(app.namespace(), app.name());
         let made: Application = self
-            .call(
-                Method::PUT,
-                ["applications", &name.name],
-                format!("update application {name}"),
-            )
-            .query_some("validate", skip_validation.then_some(false))
-            .query_text("project", &self.project_of(&name).await?)
-            .body(app)?
-            .json()
+            .app_json(name, |project| {
+                self.call(
+                    Method::PUT,
+                    ["applications", &name.name],
+                    format!("update application {name}"),
+                )
+                .query_some("validate", skip_validation.then_some(false))
+                .query_text("project", project)
+                .body(app)
+            })
             .await?;
+        self.know(name.clone(), &made.spec.project);
         self.remember(&made);
         Ok(made)
     }
@@ -595,13 +600,30 @@ impl ArgoCd {
             return;
         }
         // Callers name applications of the server's own namespace with or without it.
-        let short = AppRef::new(&*app.name);
-        for name in [app, short] {
+        let is_own = self
+            .0
+            .namespace
+            .get()
+            .is_some_and(|own| *own == app.namespace);
+        let short = is_own.then(|| AppRef::new(&*app.name));
+        for name in short.into_iter().chain([app]) {
             let known = self.0.projects.get(&name);
             if known.as_deref() != Some(project) {
                 self.0.projects.insert(name, project.to_owned());
             }
         }
+    }
+
+    /// Argo CD's own namespace; none where the server does not say, as it does not to nobody in particular.
+    pub(super) async fn own_namespace(&self) -> Result<Option<String>> {
+        if let Some(own) = self.0.namespace.get() {
+            return Ok(Some(own.clone()));
+        }
+        let own = self.settings().await?.controller_namespace;
+        if own.is_empty() {
+            return Ok(None);
+        }
+        Ok(Some(self.0.namespace.get_or_init(|| own).clone()))
     }
 
     /// The application's project, asked for once.
@@ -614,9 +636,14 @@ impl ArgoCd {
 
     async fn look_project_up(&self, app: &AppRef) -> Result<String> {
         let what = "look an application's project up";
+        // Without a namespace the server would answer any one application of that name.
+        let namespace = match &*app.namespace {
+            "" => self.own_namespace().await?,
+            namespace => Some(namespace.to_owned()),
+        };
         let query = ApplicationQuery {
             name: Some(app.name.clone()),
-            namespace: (!app.namespace.is_empty()).then(|| app.namespace.clone()),
+            namespace: namespace.clone(),
             ..ApplicationQuery::default()
         };
         let body = self
@@ -627,14 +654,18 @@ impl ArgoCd {
         let list: lean::ApplicationList = decode(&body, what)?;
         let found = list.items.into_iter().find(|found| {
             found.metadata.name == app.name
-                && (app.namespace.is_empty() || found.metadata.namespace == app.namespace)
+                && namespace
+                    .as_ref()
+                    .is_none_or(|namespace| found.metadata.namespace == *namespace)
         });
         match found {
             Some(found) => {
-                self.0
-                    .projects
-                    .insert(app.clone(), found.spec.project.clone());
-                Ok(found.spec.project)
+                let project = match found.spec.project {
+                    project if project.is_empty() => "default".to_owned(),
+                    project => project,
+                };
+                self.0.projects.insert(app.clone(), project.clone());
+                Ok(project)
             }
             None => {
                 self.0.projects.remove(app);
@@ -645,14 +676,33 @@ impl ArgoCd {
         }
     }
 
-    /// Sends what `make` makes for the application's project; once more where it has moved to another project.
+    /// The answer to what `make` makes for the application's project; once more where it has moved to another project.
     pub(super) async fn app_json<'a, T: DeserializeOwned>(
         &'a self,
         app: &AppRef,
         make: impl Fn(&str) -> Result<Call<'a>> + Send + Sync,
     ) -> Result<T> {
+        self.with_project(app, make, |call| async move { call.json().await })
+            .await
+    }
+
+    /// The same for an answer in parts.
+    pub(super) async fn app_stream<'a>(
+        &'a self,
+        app: &AppRef,
+        make: impl Fn(&str) -> Result<Call<'a>> + Send + Sync,
+    ) -> Result<(Response, String)> {
+        self.with_project(app, make, Call::stream).await
+    }
+
+    async fn with_project<'a, T, F: Future<Output = Result<T>> + Send>(
+        &'a self,
+        app: &AppRef,
+        make: impl Fn(&str) -> Result<Call<'a>> + Send + Sync,
+        send: impl Fn(Call<'a>) -> F + Send + Sync,
+    ) -> Result<T> {
         let project = self.project_of(app).await?;
-        match make(&project)?.json().await {
+        match send(make(&project)?).await {
             Err(error)
                 if matches!(
                     error.kind(),
@@ -663,7 +713,7 @@ impl ArgoCd {
                 if now == project {
                     return Err(error);
                 }
-                make(&now)?.json().await
+                send(make(&now)?).await
             }
             result => result,
         }

@@ -27,7 +27,7 @@ mod settings;
 mod stream;
 
 use std::fmt;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use gitops_core::application::AppRef;
 use gitops_core::limit::Throttle;
@@ -59,6 +59,8 @@ struct Inner {
     session: Session,
     throttle: Option<Throttle>,
     projects: quick_cache::sync::Cache<AppRef, String>,
+    /// Argo CD's own, once the server has said it.
+    namespace: OnceLock<String>,
     config: Config,
     /// What keeps the way open, where it leads through Kubernetes.
     #[cfg(feature = "kube")]
@@ -108,6 +110,7 @@ impl ArgoCd {
             throttle: config.rate_limit.map(Throttle::new),
             // One short text per application: enough for the largest installations that are known.
             projects: quick_cache::sync::Cache::new(50_000),
+            namespace: OnceLock::new(),
             config,
             #[cfg(feature = "kube")]
             _forwarding: forwarding,

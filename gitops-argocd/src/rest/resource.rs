@@ -167,14 +167,16 @@ impl ArgoCd {
         &self,
         app: &AppRef,
     ) -> Result<BoxStream<'static, Result<ResourceTree>>> {
-        let project = self.project_of(app).await?;
-        let call = self
-            .get_call(
-                ["stream", "applications", &app.name, "resource-tree"],
-                format!("watch the resource tree of application {app}"),
-            )
-            .of(app, &project);
-        let (response, what) = call.stream().await?;
+        let (response, what) = self
+            .app_stream(app, |project| {
+                Ok(self
+                    .get_call(
+                        ["stream", "applications", &app.name, "resource-tree"],
+                        format!("watch the resource tree of application {app}"),
+                    )
+                    .of(app, project))
+            })
+            .await?;
         Ok(parts(response, what, self.0.config.max_answer))
     }
 
@@ -359,40 +361,37 @@ impl ArgoCd {
     /// dropped.
     ///
     /// # Errors
-    /// `NotFound`; `InvalidInput` for too many pods; the last item may be one, too.
+    /// `NotFound`; `InvalidInput` for too many pods; the last item may be one, too: `Unavailable` for a log that was cut.
     pub async fn logs(
         &self,
         app: &AppRef,
         query: &LogQuery,
     ) -> Result<BoxStream<'static, Result<LogEntry>>> {
-        let project = self.project_of(app).await?;
-        let call = self
-            .get_call(
-                ["applications", &app.name, "logs"],
-                format!("read logs of application {app}"),
-            )
-            .query_text("group", &query.group)
-            .query_text("kind", &query.kind)
-            .query_text("resourceName", &query.resource_name)
-            .query_text("namespace", &query.namespace)
-            .query_some("podName", query.pod_name.as_deref())
-            .query_some("container", query.container.as_deref())
-            .query_some("sinceSeconds", query.since_seconds)
-            .query_some("tailLines", query.tail_lines)
-            .query_some("follow", query.follow.then_some(true))
-            .query_some("untilTime", query.until_time)
-            .query_some("filter", query.filter.as_deref())
-            .query_some("matchCase", query.match_case.then_some(true))
-            .query_some("previous", query.previous.then_some(true))
-            .of(app, &project);
-        let (response, what) = call.stream().await?;
-        let entries = parts::<LogEntry>(response, what, self.0.config.max_answer);
-        Ok(entries
-            .take_while(|entry| {
-                let ended = matches!(entry, Ok(entry) if entry.last);
-                async move { !ended }
+        let (response, what) = self
+            .app_stream(app, |project| {
+                Ok(self
+                    .get_call(
+                        ["applications", &app.name, "logs"],
+                        format!("read logs of application {app}"),
+                    )
+                    .query_text("group", &query.group)
+                    .query_text("kind", &query.kind)
+                    .query_text("resourceName", &query.resource_name)
+                    .query_text("namespace", &query.namespace)
+                    .query_some("podName", query.pod_name.as_deref())
+                    .query_some("container", query.container.as_deref())
+                    .query_some("sinceSeconds", query.since_seconds)
+                    .query_some("tailLines", query.tail_lines)
+                    .query_some("follow", query.follow.then_some(true))
+                    .query_some("untilTime", query.until_time)
+                    .query_some("filter", query.filter.as_deref())
+                    .query_some("matchCase", query.match_case.then_some(true))
+                    .query_some("previous", query.previous.then_some(true))
+                    .of(app, project))
             })
-            .boxed())
+            .await?;
+        let entries = parts::<LogEntry>(response, what.clone(), self.0.config.max_answer);
+        Ok(whole(entries, what))
     }
 
     fn resource<'a>(
@@ -420,4 +419,25 @@ impl ArgoCd {
 fn manifest(answer: &Manifest) -> Result<Value> {
     serde_json::from_str(&answer.manifest)
         .map_err(|error| Error::integrity("the resource is no JSON").with_source(error))
+}
+
+/// The entries before the last one. A log that has begun and ends without it was cut (argo-cd 3.2, `PodLogs`, which sends nothing where no pod matches).
+fn whole(
+    entries: BoxStream<'static, Result<LogEntry>>,
+    what: String,
+) -> BoxStream<'static, Result<LogEntry>> {
+    futures::stream::unfold(Some((entries, what, false)), |state| async move {
+        let (mut entries, what, begun) = state?;
+        match entries.next().await {
+            Some(Ok(entry)) if entry.last => None,
+            Some(Ok(entry)) => Some((Ok(entry), Some((entries, what, true)))),
+            Some(Err(error)) => Some((Err(error), None)),
+            None if begun => {
+                let cut = Error::unavailable("the log ends before its last entry");
+                Some((Err(cut.context(what)), None))
+            }
+            None => None,
+        }
+    })
+    .boxed()
 }
