@@ -14,7 +14,7 @@ use gitops_core::{Error, ErrorKind, Result};
 use jiff::Timestamp;
 use tokio::time::Instant;
 
-use super::ArgoCdBackend;
+use super::{ArgoCdBackend, after};
 use crate::operation::{DEADLINE, Seen, action, is_settled, look, object_id, outcome};
 use crate::types::lean;
 
@@ -31,7 +31,7 @@ pub(super) fn unknown(operation: &Operation) -> Error {
     ))
 }
 
-/// Looks at `app` until `wanted` gives something.
+/// Looks at `app` until `wanted` gives something of it as it is.
 pub(super) async fn until<T>(
     backend: &ArgoCdBackend,
     app: &AppRef,
@@ -39,11 +39,13 @@ pub(super) async fn until<T>(
 ) -> Result<T> {
     let mut looks = Looks::new(backend, app);
     loop {
-        let (record, _) = looks.next(None).await?;
-        if let Some(record) = record
-            && let Some(found) = wanted(&record)
-        {
-            return Ok(found);
+        let (record, from) = looks.next(None).await?;
+        let found = record.as_ref().and_then(&mut wanted);
+        match (found, from) {
+            (Some(found), From::Get) => return Ok(found),
+            // A stream may tell of before: what counts is what is.
+            (Some(_), From::Stream) => looks.again(),
+            (None, _) => {}
         }
     }
 }
@@ -87,33 +89,40 @@ impl<'a> Looks<'a> {
         self.look_at = Instant::now();
     }
 
-    /// The next look; none when `until` came first.
+    /// The next look; none when `until` came first, whatever is being done or waited for then.
     async fn next(&mut self, until: Option<Instant>) -> Result<(Option<lean::Application>, From)> {
+        let look = self.look();
+        let looked = match until {
+            Some(until) => tokio::time::timeout_at(until, look).await,
+            None => Ok(look.await),
+        };
+        match looked {
+            Ok(look) => look.map(|(record, from)| (Some(record), from)),
+            Err(_) => Ok((None, From::Stream)),
+        }
+    }
+
+    async fn look(&mut self) -> Result<(lean::Application, From)> {
         loop {
             if self.look_at <= Instant::now() {
                 match self.get().await? {
-                    Some(record) => return Ok((Some(record), From::Get)),
+                    Some(record) => return Ok((record, From::Get)),
                     None => continue,
                 }
             }
             if self.stream.is_none() {
                 self.open().await?;
             }
-            let wake = until.map_or(self.look_at, |until| until.min(self.look_at));
             let told = match &mut self.stream {
-                Some(stream) => tokio::time::timeout_at(wake, stream.next()).await,
+                Some(stream) => tokio::time::timeout_at(self.look_at, stream.next()).await,
                 None => {
-                    tokio::time::sleep_until(wake).await;
+                    tokio::time::sleep_until(self.look_at).await;
                     Ok(None)
                 }
             };
             match told {
-                // Time to look, or the caller's time.
-                Err(_) => {
-                    if until.is_some_and(|until| until <= Instant::now()) {
-                        return Ok((None, From::Stream));
-                    }
-                }
+                // Time to look.
+                Err(_) => {}
                 Ok(Some(Ok(event))) if event.kind == "DELETED" => {
                     if self.is_ours(&event.application) {
                         self.again();
@@ -121,7 +130,7 @@ impl<'a> Looks<'a> {
                 }
                 Ok(Some(Ok(event))) => {
                     if self.is_ours(&event.application) {
-                        return Ok((Some(event.application), From::Stream));
+                        return Ok((event.application, From::Stream));
                     }
                 }
                 Ok(ended) => {
@@ -147,7 +156,7 @@ impl<'a> Looks<'a> {
                 self.away_since = None;
                 self.seen = true;
                 self.delay = FIRST_DELAY;
-                self.look_at = Instant::now() + self.backend.options.look;
+                self.look_at = after(self.backend.options.look);
                 Ok(Some(record))
             }
             Err(error) => {
@@ -194,12 +203,16 @@ impl<'a> Looks<'a> {
     /// A pause, while Argo CD is away for no longer than the options allow.
     async fn away(&mut self, error: Error) -> Result<()> {
         let since = *self.away_since.get_or_insert_with(Instant::now);
-        if since.elapsed() >= self.patience(&error) {
+        let left = self.patience(&error).saturating_sub(since.elapsed());
+        if left.is_zero() {
             return Err(error);
         }
+        // As long as the server says, as far as there is patience.
         let pause = error
             .retry_after()
-            .map_or(self.delay, |after| after.max(self.delay));
+            .unwrap_or_default()
+            .max(self.delay)
+            .min(left);
         tracing::debug!(app = %self.app, %error, ?pause, "Argo CD is away");
         tokio::time::sleep(pause).await;
         self.delay = (self.delay * 2).min(LAST_DELAY);
@@ -217,6 +230,8 @@ pub(super) async fn to_the_end(
     let mut told = Told::new(operation);
     let mut ended: Option<(SyncOutcome, Instant)> = None;
     let mut terminate_at: Option<Instant> = None;
+    // An operation whose time is up before any controller has taken it up.
+    let (mut pending, mut withdrawn, mut late_since) = (false, false, None);
     loop {
         let settle_at = ended.as_ref().map(|(_, at)| *at);
         let until = match (settle_at, terminate_at) {
@@ -239,10 +254,18 @@ pub(super) async fn to_the_end(
         if terminate_at.is_some_and(|at| at <= Instant::now()) && ended.is_none() {
             terminate_at = None;
             tracing::info!(app = %operation.app, operation = operation.id, "the operation's time is up");
-            terminate(backend, operation).await?;
+            let late_since = *late_since.get_or_insert_with(Instant::now);
+            if terminate(backend, operation).await? {
+                withdrawn = pending;
+                looks.again();
+            } else if pending && late_since.elapsed() >= backend.options.patience {
+                return Err(never_begun(operation, "still asked for"));
+            }
         }
         let Some(record) = record else { continue };
-        match look(&record, &operation.id) {
+        let seen = look(&record, &operation.id);
+        pending = matches!(seen, Seen::Pending);
+        match seen {
             Seen::Pending => {
                 if terminate_at.is_none() {
                     terminate_at = record.operation.as_ref().and_then(deadline);
@@ -260,30 +283,40 @@ pub(super) async fn to_the_end(
                 if is_settled(&record, state) {
                     return Ok(told.finished(outcome, tell));
                 }
-                let at = Instant::now() + backend.options.settle;
+                let at = after(backend.options.settle);
                 ended.get_or_insert((outcome, at));
             }
             // A stream may tell of before: what counts is what is.
             Seen::Nothing if from == From::Stream && ended.is_none() => looks.again(),
             Seen::Nothing => match ended {
                 Some((outcome, _)) => return Ok(told.finished(outcome, tell)),
+                None if withdrawn => return Err(never_begun(operation, "withdrawn")),
                 None => return Err(unknown(operation)),
             },
         }
     }
 }
 
-async fn terminate(backend: &ArgoCdBackend, operation: &Operation) -> Result<()> {
+fn never_begun(operation: &Operation, but: &str) -> Error {
+    Error::timeout(format!(
+        "the time of operation {} of application {} is up, and no controller has taken it up: it is {but}",
+        operation.id, operation.app
+    ))
+}
+
+/// Terminates an operation whose time is up, and says whether that was asked for.
+async fn terminate(backend: &ArgoCdBackend, operation: &Operation) -> Result<bool> {
     use gitops_core::backend::Syncer as _;
     match backend.terminate(operation).await {
+        Ok(()) => Ok(true),
         // Whoever asks next learns how it ended.
-        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
         // It runs on; the next look tries again, as long as Argo CD is away for no longer than is allowed.
         Err(error) if error.is_retryable() => {
             tracing::warn!(app = %operation.app, %error, "an operation whose time is up could not be terminated");
-            Ok(())
+            Ok(false)
         }
-        result => result,
+        Err(error) => Err(error),
     }
 }
 
@@ -291,7 +324,7 @@ async fn terminate(backend: &ArgoCdBackend, operation: &Operation) -> Result<()>
 fn deadline(operation: &lean::Operation) -> Option<Instant> {
     let at: Timestamp = operation.note(DEADLINE)?.parse().ok()?;
     let left = at.duration_since(Timestamp::now());
-    Some(Instant::now() + Duration::try_from(left).unwrap_or_default())
+    Some(after(Duration::try_from(left).unwrap_or_default()))
 }
 
 /// What was told of an operation, so that it is told once.

@@ -10,6 +10,7 @@ mod watch;
 
 use std::fmt;
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use futures::stream::BoxStream;
@@ -29,6 +30,15 @@ pub use self::rollback::{AutoSync, RollbackOptions, RollbackOutcome};
 use crate::access::Access;
 use crate::operation::{Seen, look, named, new_id};
 use crate::rest::Refresh;
+
+/// A way to Argo CD: its API server ([`ArgoCd`](crate::rest::ArgoCd)), or Kubernetes (`KubeArgoCd`, feature `kube`). There are no others: what it takes is this crate's
+/// own.
+pub trait Door: Access {}
+
+impl Door for crate::rest::ArgoCd {}
+
+#[cfg(feature = "kube")]
+impl Door for crate::KubeArgoCd {}
 
 /// Argo CD as a backend: [`Syncer`], [`ApplicationStore`], [`RevisionHistory`] and, through the API server, [`StateReader`].
 ///
@@ -50,7 +60,8 @@ use crate::rest::Refresh;
 /// # How core's words are Argo CD's
 /// - Applications of Argo CD's own namespace have an empty namespace in what this backend answers; it takes both forms.
 /// - [`SyncOptions::options`] come on top of the application's. [`SyncOptions::resources`] with empty fields or `*` are resolved to the resources that the application
-///   has. [`SyncOptions::timeout`] is kept with the operation: whoever waits for it terminates it then.
+///   has. [`SyncOptions::timeout`] is kept with the operation: whoever waits for it terminates it then. If no controller has taken it up, the wait ends in `Timeout`: over
+///   Kubernetes the operation is withdrawn; over the API server, which cannot do that, a wait goes on for [`ArgoCdOptions::patience`] to terminate it if one does.
 /// - `suspend` turns automated sync off and keeps in an annotation what it was; nothing else syncs an application by itself.
 /// - [`wait`](Syncer::wait) returns when the operation has ended and the controller has compared the application since, so that a status that is read afterwards
 ///   tells of after it.
@@ -72,10 +83,10 @@ impl fmt::Debug for ArgoCdBackend {
 }
 
 impl ArgoCdBackend {
-    /// A backend through `access`: [`ArgoCd`](crate::rest::ArgoCd), or [`KubeArgoCd`](crate::KubeArgoCd).
-    pub fn new(access: impl Access) -> Self {
+    /// A backend through `door`: [`ArgoCd`](crate::rest::ArgoCd), or `KubeArgoCd`.
+    pub fn new(door: impl Door) -> Self {
         Self {
-            access: Arc::new(access),
+            access: Arc::new(door),
             options: ArgoCdOptions::default(),
             namespace: Arc::default(),
         }
@@ -126,7 +137,7 @@ impl ArgoCdBackend {
     {
         let until = match self.options.when_busy {
             WhenBusy::Fail => return start().await,
-            WhenBusy::Wait(time) => Instant::now() + time,
+            WhenBusy::Wait(time) => after(time),
         };
         loop {
             match start().await {
@@ -148,44 +159,59 @@ impl ArgoCdBackend {
     }
 }
 
+/// When `time` will be over; one that is as good as endless ends in a century.
+fn after(time: Duration) -> Instant {
+    const CENTURY: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+    Instant::now() + time.min(CENTURY)
+}
+
 #[async_trait]
 impl Syncer for ArgoCdBackend {
     async fn sync(&self, app: &AppRef, options: &SyncOptions) -> Result<Operation> {
-        let record = self.access.get_full(app).await?;
-        if record.metadata.deletion_timestamp.is_some() {
-            return Err(Error::new(
-                ErrorKind::Conflict,
-                format!("application {app} is being deleted"),
-            ));
-        }
-        let id = new_id();
-        let started_at = Timestamp::now();
-        let wanted = request::sync(&record, options, &id, started_at)?;
-        self.when_free(app, || self.access.start(app, &wanted))
-            .await?;
-        Ok(named(app, id, started_at))
+        // Made for each try: its time begins when it does, and its resources are those of then.
+        self.when_free(app, || async {
+            let record = self.access.get_full(app).await?;
+            if record.metadata.deletion_timestamp.is_some() {
+                return Err(Error::new(
+                    ErrorKind::Conflict,
+                    format!("application {app} is being deleted"),
+                ));
+            }
+            let (id, started_at) = (new_id(), Timestamp::now());
+            let wanted = request::sync(&record, options, &id, started_at)?;
+            self.access.start(app, &wanted).await?;
+            Ok(named(app, id, started_at))
+        })
+        .await
     }
 
     async fn wait(&self, operation: &Operation) -> Result<SyncOutcome> {
         follow::to_the_end(self, operation, &mut |_| {}).await
     }
 
+    /// An operation that no controller has taken up is withdrawn over Kubernetes; Argo CD's API server cannot terminate it before one has, which is `Unavailable`.
     async fn terminate(&self, operation: &Operation) -> Result<()> {
         let app = self.access.get(&operation.app).await?;
         match look(&app, &operation.id) {
             Seen::Ended(_) => Ok(()),
             Seen::Nothing => Err(follow::unknown(operation)),
             Seen::Pending | Seen::Running(_) => {
-                match self.access.terminate(&operation.app).await {
-                    // It may have ended between the two requests.
-                    Err(error) => {
-                        let app = self.access.get(&operation.app).await?;
-                        match look(&app, &operation.id) {
-                            Seen::Pending | Seen::Running(_) => Err(error),
-                            Seen::Ended(_) | Seen::Nothing => Ok(()),
-                        }
+                let result = self.access.terminate(&operation.app, &operation.id).await;
+                let Err(error) = result else { return Ok(()) };
+                // It may have ended between the two requests.
+                let app = self.access.get(&operation.app).await?;
+                match look(&app, &operation.id) {
+                    Seen::Ended(_) | Seen::Nothing => Ok(()),
+                    Seen::Pending | Seen::Running(_)
+                        if error.kind() == ErrorKind::InvalidInput =>
+                    {
+                        Err(Error::unavailable(format!(
+                            "no controller has taken operation {} of application {} up, and before that it cannot be terminated",
+                            operation.id, operation.app
+                        ))
+                        .with_source(error))
                     }
-                    Ok(()) => Ok(()),
+                    Seen::Pending | Seen::Running(_) => Err(error),
                 }
             }
         }

@@ -19,11 +19,12 @@ pub struct ArgoCdOptions {
     pub when_busy: WhenBusy,
     /// How long a wait goes on after an operation has ended until the controller has compared the application: then it returns all the same.
     pub settle: Duration,
-    /// How often what streams tell is held against what is: Argo CD drops events when a client is slow.
+    /// How often what streams tell is held against what is: Argo CD drops events when a client is slow. A watch that was cut is made again after no longer than this.
     pub resync: Duration,
     /// The same while an operation is waited for.
     pub look: Duration,
-    /// How long Argo CD may be away while it is waited for.
+    /// How long Argo CD may be away while it is waited for, and how long after [`SyncOptions::timeout`](gitops_core::backend::SyncOptions::timeout) an operation may go on
+    /// that cannot be terminated because no controller has taken it up.
     pub patience: Duration,
 }
 

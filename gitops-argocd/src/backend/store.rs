@@ -64,38 +64,37 @@ impl ArgoCdBackend {
 
     /// Sets or takes the annotation that says what automated sync was, with automated sync itself.
     async fn set_suspended(&self, app: &AppRef, suspended: bool) -> Result<()> {
-        let record = self.access.get_full(app).await?;
-        let before = record
-            .metadata
-            .annotations
-            .as_ref()
-            .and_then(|annotations| annotations.get(SUSPENDED));
-        if before.is_some() == suspended {
-            return Ok(());
-        }
-        let automated = record
-            .spec
-            .sync_policy
-            .as_ref()
-            .and_then(|policy| policy.automated.as_ref());
-        let (note, enabled) = match before {
-            None => (
-                json!(enabled_name(
-                    automated.and_then(|automated| automated.enabled)
-                )),
-                json!(false),
-            ),
-            Some(before) => (
-                Value::Null,
-                enabled_before(before).map_or(Value::Null, |enabled| json!(enabled)),
-            ),
-        };
-        let mut patch = json!({"metadata": {"annotations": {SUSPENDED: note}}});
-        if automated.is_some() {
-            patch["spec"] = json!({"syncPolicy": {"automated": {"enabled": enabled}}});
-        }
-        self.access.patch(app, &patch).await
+        self.access
+            .change(app, &|record| Ok(suspension(record, suspended)))
+            .await
     }
+}
+
+/// What is to be changed so that an application is suspended, or is not; nothing where it is so.
+fn suspension(record: &Record, suspended: bool) -> Option<Value> {
+    let before = record.annotation_value(SUSPENDED);
+    let automated = record
+        .spec
+        .sync_policy
+        .as_ref()
+        .and_then(|policy| policy.automated.as_ref());
+    // With automated sync on again the annotation is of a suspension that somebody ended.
+    let is_suspended = before.is_some() && !record.spec.is_automated();
+    let (note, enabled) = match (before, suspended) {
+        (Some(_), true) if is_suspended => return None,
+        (None, false) => return None,
+        (_, true) => {
+            let enabled = automated.and_then(|automated| automated.enabled);
+            (json!(enabled_name(enabled)), Some(json!(false)))
+        }
+        (Some(before), false) if is_suspended => (Value::Null, Some(json!(enabled_before(before)))),
+        (Some(_), false) => (Value::Null, None),
+    };
+    let mut patch = json!({"metadata": {"annotations": {SUSPENDED: note}}});
+    if let (Some(_), Some(enabled)) = (automated, enabled) {
+        patch["spec"] = json!({"syncPolicy": {"automated": {"enabled": enabled}}});
+    }
+    Some(patch)
 }
 
 /// What means the same becomes the same.
@@ -165,11 +164,14 @@ impl ApplicationStore for ArgoCdBackend {
         let mut found = Vec::new();
         let mut unreadable = Vec::new();
         for record in self.access.list_full(&options.selector).await? {
-            let status = match options.with_status {
-                true => Some(read_lean(&record)?),
-                false => None,
-            };
-            match Self::stored(own, &record, status) {
+            let stored = record.and_then(|record| {
+                let status = options
+                    .with_status
+                    .then(|| read_lean(&record))
+                    .transpose()?;
+                Self::stored(own, &record, status)
+            });
+            match stored {
                 Ok(stored) if selected(own, options, &stored.app) => found.push(stored),
                 Ok(_) => {}
                 Err(error) if options.readable_only => {

@@ -10,7 +10,7 @@ use gitops_core::application::AppRef;
 use gitops_core::backend::{Selector, StatusEvent};
 use tokio::time::Instant;
 
-use super::ArgoCdBackend;
+use super::{ArgoCdBackend, after};
 use crate::types::lean;
 
 const FIRST_DELAY: Duration = Duration::from_millis(250);
@@ -101,11 +101,10 @@ impl Watch {
                 // A gap: after it all that is is told again.
                 self.stream = None;
                 self.list_at = None;
-                self.pause = Some(
-                    error
-                        .retry_after()
-                        .map_or(self.delay, |after| after.max(self.delay)),
-                );
+                // As long as the server says, but not for a day.
+                let longest = self.backend.options.resync.max(self.delay);
+                let pause = error.retry_after().unwrap_or_default().max(self.delay);
+                self.pause = Some(pause.min(longest));
                 self.delay = (self.delay * 2).min(LAST_DELAY);
                 self.known
                     .values_mut()
@@ -133,7 +132,7 @@ impl Watch {
     async fn list(&mut self) -> Result<()> {
         let own = self.own().await?;
         let list = self.backend.access.list(&self.selector).await?;
-        self.list_at = Some(Instant::now() + self.backend.options.resync);
+        self.list_at = Some(after(self.backend.options.resync));
         let mut gone: HashMap<AppRef, (String, String)> = std::mem::take(&mut self.known);
         for app in list.items {
             if !matches(&self.selector, &own, &app) {

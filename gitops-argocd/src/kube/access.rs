@@ -12,7 +12,8 @@ use kube::core::{Request, WatchEvent};
 use serde_json::{Value, json};
 
 use super::{KubeArgoCd, checked};
-use crate::access::{Access, Rollback};
+use crate::access::{Access, Change, Rollback, records};
+use crate::operation::ID;
 use crate::rest::{ManagedResource, Refresh};
 use crate::types::{
     Application, Operation, OperationInitiator, SyncOperation, SyncStrategy, SyncStrategyApply,
@@ -63,11 +64,12 @@ impl KubeArgoCd {
         self.requests(self.scope(selector))
     }
 
-    async fn pages<T, F>(&self, selector: &Selector, mut take: F) -> Result<()>
+    /// Hands over page after page, as JSON, and takes where the next one begins.
+    async fn pages<F>(&self, selector: &Selector, mut take: F) -> Result<()>
     where
-        T: serde::de::DeserializeOwned,
-        F: FnMut(T) -> Option<String> + Send,
+        F: FnMut(&[u8]) -> serde_json::Result<Option<String>> + Send,
     {
+        let what = "list applications";
         let requests = self.scoped(selector)?;
         let mut params = ListParams::default().limit(PAGE);
         params.label_selector = labels(selector);
@@ -77,9 +79,14 @@ impl KubeArgoCd {
             .map(|app| format!("metadata.name={}", app.name));
         loop {
             let page = self
-                .send(requests.list(&params), || "list applications".to_owned())
+                .text(requests.list(&params), || what.to_owned())
                 .await?;
-            match take(page) {
+            let next = take(page.as_bytes()).map_err(|error| {
+                Error::integrity("the answer is no list of applications")
+                    .with_source(error)
+                    .context(what)
+            })?;
+            match next {
                 Some(token) => params = params.continue_token(&token),
                 None => return Ok(()),
             }
@@ -87,12 +94,7 @@ impl KubeArgoCd {
     }
 
     /// Changes the record as it is now, and again when somebody else was faster. `change` gives a merge patch, or nothing to do.
-    async fn change(
-        &self,
-        app: &AppRef,
-        what: &str,
-        change: impl Fn(&Application) -> Result<Option<Value>> + Send + Sync,
-    ) -> Result<()> {
+    async fn compare_and_swap(&self, app: &AppRef, what: &str, change: Change<'_>) -> Result<()> {
         for _ in 0..RACES {
             let record = self.get_full(app).await?;
             let Some(mut patch) = change(&record)? else {
@@ -129,7 +131,7 @@ impl KubeArgoCd {
         let operation = serde_json::to_value(operation).map_err(|error| {
             Error::internal("the operation cannot be written").with_source(error)
         })?;
-        self.change(app, "sync application", |record| {
+        self.compare_and_swap(app, "sync application", &|record| {
             if record.operation.is_some() {
                 return Err(busy(app));
             }
@@ -197,21 +199,23 @@ impl Access for KubeArgoCd {
 
     async fn list(&self, selector: &Selector) -> Result<lean::ApplicationList> {
         let mut whole = lean::ApplicationList::default();
-        self.pages(selector, |page: lean::ApplicationList| {
+        self.pages(selector, |page| {
+            let page: lean::ApplicationList = serde_json::from_slice(page)?;
             whole.items.extend(page.items);
             let token = page.metadata.continue_token.clone();
             whole.metadata = page.metadata;
-            (!token.is_empty()).then_some(token)
+            Ok((!token.is_empty()).then_some(token))
         })
         .await?;
         Ok(whole)
     }
 
-    async fn list_full(&self, selector: &Selector) -> Result<Vec<Application>> {
+    async fn list_full(&self, selector: &Selector) -> Result<Vec<Result<Application>>> {
         let mut whole = Vec::new();
-        self.pages(selector, |page: crate::types::ApplicationList| {
-            whole.extend(page.items.unwrap_or_default());
-            page.metadata.continue_.filter(|token| !token.is_empty())
+        self.pages(selector, |page| {
+            let (items, next) = records(page)?;
+            whole.extend(items);
+            Ok(next)
         })
         .await?;
         Ok(whole)
@@ -309,7 +313,7 @@ impl Access for KubeArgoCd {
                 ));
             }
         };
-        self.change(app, "delete application", |record| {
+        self.compare_and_swap(app, "delete application", &|record| {
             let have = record.metadata.finalizers.clone().unwrap_or_default();
             let mut finalizers: Vec<String> = have
                 .iter()
@@ -342,8 +346,9 @@ impl Access for KubeArgoCd {
         .map(drop)
     }
 
-    async fn patch(&self, app: &AppRef, patch: &Value) -> Result<()> {
-        self.merge(app, patch, "patch application").await
+    async fn change(&self, app: &AppRef, change: Change<'_>) -> Result<()> {
+        self.compare_and_swap(app, "change application", change)
+            .await
     }
 
     async fn start(&self, app: &AppRef, operation: &Operation) -> Result<()> {
@@ -395,22 +400,30 @@ impl Access for KubeArgoCd {
         Ok(true)
     }
 
-    async fn terminate(&self, app: &AppRef) -> Result<()> {
-        self.change(app, "terminate the operation of application", |record| {
-            let runs = record.operation.is_some()
-                && record
-                    .status
-                    .as_ref()
-                    .is_some_and(|status| status.operation_state.is_some());
-            if !runs {
-                return Err(Error::invalid(format!(
+    async fn terminate(&self, app: &AppRef, id: &str) -> Result<()> {
+        self.compare_and_swap(app, "terminate the operation of application", &|record| {
+            let runs = record
+                .status
+                .as_ref()
+                .is_some_and(|status| status.operation_state.is_some());
+            let notes = record
+                .operation
+                .iter()
+                .flat_map(|operation| operation.info.iter().flatten());
+            let is_meant = notes
+                .into_iter()
+                .any(|note| note.name == ID && note.value == id);
+            match &record.operation {
+                Some(_) if runs => Ok(Some(json!({
+                    "metadata": {},
+                    "status": {"operationState": {"phase": "Terminating"}},
+                }))),
+                // Nobody has taken it up: it need not stop, it need not be.
+                Some(_) if is_meant => Ok(Some(json!({"metadata": {}, "operation": null}))),
+                _ => Err(Error::invalid(format!(
                     "no operation of application {app} is in progress"
-                )));
+                ))),
             }
-            Ok(Some(json!({
-                "metadata": {},
-                "status": {"operationState": {"phase": "Terminating"}},
-            })))
         })
         .await
     }

@@ -116,19 +116,26 @@ impl KubeArgoCd {
     /// Sends a request and reads the answer.
     async fn send<T: serde::de::DeserializeOwned>(
         &self,
-        request: std::result::Result<http::Request<Vec<u8>>, kube::core::request::Error>,
+        request: Built,
         what: impl Fn() -> String,
     ) -> Result<T> {
-        let request = request.map_err(|error| {
-            Error::invalid("the request cannot be built")
-                .with_source(error)
-                .context(what())
-        })?;
-        self.client
-            .request(request)
-            .await
-            .map_err(|error| from_kube(error).context(what()))
+        let request = request.map_err(|error| unbuilt(error).context(what()))?;
+        let answer = self.client.request(request).await;
+        answer.map_err(|error| from_kube(error).context(what()))
     }
+
+    /// Sends a request and hands the answer over as it is.
+    async fn text(&self, request: Built, what: impl Fn() -> String) -> Result<String> {
+        let request = request.map_err(|error| unbuilt(error).context(what()))?;
+        let answer = self.client.request_text(request).await;
+        answer.map_err(|error| from_kube(error).context(what()))
+    }
+}
+
+type Built = std::result::Result<http::Request<Vec<u8>>, kube::core::request::Error>;
+
+fn unbuilt(error: kube::core::request::Error) -> Error {
+    Error::invalid("the request cannot be built").with_source(error)
 }
 
 /// A name as Kubernetes allows it (RFC 1123). Clients put names into URLs as they are: `?` would name all things instead of one, and `../` others.

@@ -5,13 +5,12 @@ use futures::stream::BoxStream;
 use gitops_core::application::AppRef;
 use gitops_core::backend::{DeleteOptions, Selector};
 use gitops_core::{Error, Result};
-use serde_json::Value;
 
 use super::{
     ApplicationQuery, ArgoCd, CreateOptions, ManagedResource, PatchType, Refresh, ResourceRef,
     RollbackRequest, SyncOptionsItems, SyncRequest,
 };
-use crate::access::{Access, Rollback};
+use crate::access::{Access, Change, Rollback};
 use crate::types::{Application, Operation, lean};
 
 /// Where Argo CD runs unless it was installed elsewhere.
@@ -77,8 +76,8 @@ impl Access for ArgoCd {
         self.list_lean(&self.query(selector).await?).await
     }
 
-    async fn list_full(&self, selector: &Selector) -> Result<Vec<Application>> {
-        self.list_applications(&self.query(selector).await?).await
+    async fn list_full(&self, selector: &Selector) -> Result<Vec<Result<Application>>> {
+        self.list_records(&self.query(selector).await?).await
     }
 
     async fn watch(
@@ -109,10 +108,15 @@ impl Access for ArgoCd {
         self.delete_application(app, options).await
     }
 
-    async fn patch(&self, app: &AppRef, patch: &Value) -> Result<()> {
-        self.patch_application(app, patch, PatchType::Merge)
-            .await
-            .map(drop)
+    async fn change(&self, app: &AppRef, change: Change<'_>) -> Result<()> {
+        let record = self.get_application(app).await?;
+        match change(&record)? {
+            Some(patch) => self
+                .patch_application(app, &patch, PatchType::Merge)
+                .await
+                .map(drop),
+            None => Ok(()),
+        }
     }
 
     async fn start(&self, app: &AppRef, operation: &Operation) -> Result<()> {
@@ -147,7 +151,7 @@ impl Access for ArgoCd {
         Ok(false)
     }
 
-    async fn terminate(&self, app: &AppRef) -> Result<()> {
+    async fn terminate(&self, app: &AppRef, _: &str) -> Result<()> {
         self.terminate_operation(app).await
     }
 

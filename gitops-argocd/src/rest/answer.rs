@@ -223,14 +223,16 @@ pub(super) async fn json_body(response: Response, limit: usize, what: &str) -> R
 
 /// JSON as a value. What ends too early counts as a connection that was cut.
 pub(super) fn decode<T: DeserializeOwned>(json: &[u8], what: &str) -> Result<T> {
-    serde_json::from_slice(json).map_err(|error| {
-        let made = if error.is_eof() {
-            Error::unavailable("the answer ends too early")
-        } else {
-            Error::integrity("the answer is not what was asked for")
-        };
-        made.with_source(error).context(what.to_owned())
-    })
+    serde_json::from_slice(json).map_err(|error| unreadable(error, what))
+}
+
+pub(super) fn unreadable(error: serde_json::Error, what: &str) -> Error {
+    let made = if error.is_eof() {
+        Error::unavailable("the answer ends too early")
+    } else {
+        Error::integrity("the answer is not what was asked for")
+    };
+    made.with_source(error).context(what.to_owned())
 }
 
 #[cfg(test)]

@@ -12,13 +12,14 @@ use serde_json::{Value, json};
 use serde_with::skip_serializing_none;
 
 use super::ArgoCd;
-use super::answer::decode;
+use super::answer::{decode, unreadable};
 use super::call::{Call, Refresh};
 use super::model::{
     ChartDetails, Items, Link, Manifests, OciMetadata, RevisionMetadata, SyncWindows,
 };
 use super::resource::PatchType;
 use super::stream::parts;
+use crate::access::records;
 use crate::types::{
     Application, ApplicationList, ApplicationSpec, Info, RetryStrategy, SyncOperationResource,
     SyncStrategy, lean,
@@ -155,6 +156,19 @@ impl ArgoCd {
             .bytes()
             .await?;
         Ok(statuses(decode(&body, what)?))
+    }
+
+    pub(crate) async fn list_records(
+        &self,
+        query: &ApplicationQuery,
+    ) -> Result<Vec<Result<Application>>> {
+        let what = "list applications";
+        let body = self
+            .applications(query, &["applications"], what)
+            .bytes()
+            .await?;
+        let (records, _) = records(&body).map_err(|error| unreadable(error, what))?;
+        Ok(records)
     }
 
     pub(crate) async fn list_lean(

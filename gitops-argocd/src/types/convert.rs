@@ -87,7 +87,10 @@ impl TryFrom<&Application> for core::Application {
 
     fn try_from(app: &Application) -> Result<Self> {
         let mut annotations = or_empty(app.metadata.annotations.as_ref());
-        let suspended = annotations.remove(SUSPENDED);
+        // With automated sync on again the annotation is of a suspension that somebody ended.
+        let suspended = annotations
+            .remove(SUSPENDED)
+            .filter(|_| !app.spec.is_automated());
         for name in TRANSIENT {
             annotations.remove(name);
         }
