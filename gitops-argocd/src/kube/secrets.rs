@@ -18,6 +18,9 @@ use crate::rest::{Access, Cluster, ClusterId, RepoCredentials, Repository};
 const TYPE: &str = "argocd.argoproj.io/secret-type";
 const MANAGED_BY: &str = "managed-by";
 const ARGOCD: &str = "argocd.argoproj.io";
+const APPLIED: &str = "kubectl.kubernetes.io/last-applied-configuration";
+/// Annotations of the Secret that are nothing of the cluster's; of the labels it is the type.
+const OWN: [&str; 2] = [MANAGED_BY, APPLIED];
 
 const FLAGS: [&str; 7] = [
     "insecureIgnoreHostKey",
@@ -162,6 +165,39 @@ fn same_url(a: &str, b: &str) -> bool {
     normal(a) == normal(b)
 }
 
+/// Labels and annotations to be set; `None` leaves those that are there.
+#[derive(Clone, Copy, Default)]
+struct Marks<'a> {
+    labels: Option<&'a BTreeMap<String, String>>,
+    annotations: Option<&'a BTreeMap<String, String>>,
+}
+
+impl Marks<'_> {
+    fn set(self, metadata: &mut ObjectMeta) {
+        for (wanted, have, own) in [
+            (self.labels, &mut metadata.labels, &[TYPE][..]),
+            (self.annotations, &mut metadata.annotations, &OWN),
+        ] {
+            let Some(wanted) = wanted else { continue };
+            let have = have.get_or_insert_default();
+            have.retain(|name, _| own.contains(&name.as_str()));
+            for (name, value) in wanted {
+                have.entry(name.clone()).or_insert_with(|| value.clone());
+            }
+        }
+    }
+}
+
+/// What can be read of the Secrets.
+fn readable<T>(secrets: &[Secret], read: impl Fn(&Secret) -> Result<T>) -> Vec<T> {
+    let warned = |secret| {
+        read(secret)
+            .inspect_err(|error| tracing::warn!(%error, "left out of a list"))
+            .ok()
+    };
+    secrets.iter().filter_map(warned).collect()
+}
+
 impl KubeArgoCd {
     fn secrets(&self) -> Result<Api<Secret>> {
         let namespace = checked(&self.namespace)?;
@@ -178,30 +214,35 @@ impl KubeArgoCd {
         Ok(list.items)
     }
 
-    /// Makes the Secret, or gives the one that is there what `data` says. A key that `data` does not have stays as it is: what was not said is not forgotten.
+    /// Makes the Secret, or gives the one that is there what `data` and `marks` say. A key that `data` does not have stays as it is, and so do labels and annotations that
+    /// `marks` do not name at all: what was not said is not forgotten.
     async fn put_secret(
         &self,
         label: &str,
         name: String,
         found: Option<Secret>,
         data: BTreeMap<String, ByteString>,
+        marks: Marks<'_>,
     ) -> Result<()> {
         let what = format!("write {label} secret {name}");
         let params = PostParams::default();
         let result = match found {
             Some(mut secret) => {
                 secret.data.get_or_insert_default().extend(data);
+                marks.set(&mut secret.metadata);
                 let name = name_of(&secret).to_owned();
                 self.secrets()?.replace(&name, &params, &secret).await
             }
             None => {
+                let mut metadata = ObjectMeta {
+                    name: Some(name),
+                    labels: Some([(TYPE.to_owned(), label.to_owned())].into()),
+                    annotations: Some([(MANAGED_BY.to_owned(), ARGOCD.to_owned())].into()),
+                    ..ObjectMeta::default()
+                };
+                marks.set(&mut metadata);
                 let secret = Secret {
-                    metadata: ObjectMeta {
-                        name: Some(name),
-                        labels: Some([(TYPE.to_owned(), label.to_owned())].into()),
-                        annotations: Some([(MANAGED_BY.to_owned(), ARGOCD.to_owned())].into()),
-                        ..ObjectMeta::default()
-                    },
+                    metadata,
                     data: Some(data),
                     ..Secret::default()
                 };
@@ -232,14 +273,14 @@ impl KubeArgoCd {
         }
     }
 
-    /// The repositories, with their credentials.
+    /// The repositories, with their credentials. A Secret that cannot be read is left out with a warning, as Argo CD does it.
     ///
     /// # Errors
-    /// `Integrity`, naming the Secret that cannot be read; `PermissionDenied`.
+    /// `PermissionDenied`.
     pub async fn list_repositories(&self, access: Access) -> Result<Vec<Repository>> {
         let form = repository(access);
         let secrets = self.list_secrets(form.label).await?;
-        secrets.iter().map(|secret| read(form, secret)).collect()
+        Ok(readable(&secrets, |secret| read(form, secret)))
     }
 
     /// Registers a repository, or changes the one that is there. Whether it can be reached nobody asks.
@@ -251,8 +292,8 @@ impl KubeArgoCd {
         let project = wanted.project.as_deref().unwrap_or_default();
         let found = self.find(form.label, &wanted.repo, Some(project)).await?;
         let name = format!("{}-{}", form.prefix, fnv(&[&wanted.repo, project]));
-        self.put_secret(form.label, name, found, data(form, wanted)?)
-            .await
+        let (data, marks) = (data(form, wanted)?, Marks::default());
+        self.put_secret(form.label, name, found, data, marks).await
     }
 
     /// Forgets a repository.
@@ -285,7 +326,7 @@ impl KubeArgoCd {
     ) -> Result<Vec<RepoCredentials>> {
         let form = credentials(access);
         let secrets = self.list_secrets(form.label).await?;
-        secrets.iter().map(|secret| read(form, secret)).collect()
+        Ok(readable(&secrets, |secret| read(form, secret)))
     }
 
     /// Makes a credential template, or changes the one that is there.
@@ -300,8 +341,8 @@ impl KubeArgoCd {
         let form = credentials(access);
         let found = self.find(form.label, &wanted.url, None).await?;
         let name = format!("{}-{}", form.prefix, fnv(&[&wanted.url]));
-        self.put_secret(form.label, name, found, data(form, wanted)?)
-            .await
+        let (data, marks) = (data(form, wanted)?, Marks::default());
+        self.put_secret(form.label, name, found, data, marks).await
     }
 
     /// Forgets a credential template.
@@ -329,14 +370,25 @@ impl KubeArgoCd {
     /// As [`list_repositories`](Self::list_repositories).
     pub async fn list_clusters(&self) -> Result<Vec<Cluster>> {
         let secrets = self.list_secrets("cluster").await?;
-        secrets.iter().map(cluster).collect()
+        Ok(readable(&secrets, cluster))
     }
 
-    /// Registers a cluster, or changes the one at that URL. Whether it can be reached nobody asks.
+    /// Registers a cluster, or changes the one at that URL. Whether it can be reached nobody asks. [`Cluster::labels`] and [`Cluster::annotations`], which generators of
+    /// application sets select by, replace those that are there; with `None` they stay.
     ///
     /// # Errors
-    /// `InvalidInput` for what is no URL; `Conflict` when somebody else was faster; `PermissionDenied`.
+    /// `InvalidInput` for what is no URL, and for the annotation in which `kubectl apply` keeps what it applied; `Conflict` when somebody else was faster; `PermissionDenied`.
     pub async fn put_cluster(&self, wanted: &Cluster) -> Result<()> {
+        if wanted
+            .annotations
+            .iter()
+            .flatten()
+            .any(|(name, _)| name == APPLIED)
+        {
+            return Err(Error::invalid(format!(
+                "annotation {APPLIED} cannot be set"
+            )));
+        }
         let server = wanted.server.trim_end_matches('/');
         let host = url::Url::parse(server)
             .ok()
@@ -376,7 +428,12 @@ impl KubeArgoCd {
             .into_iter()
             .find(|secret| text(secret, "server").trim_end_matches('/') == server);
         let secret_name = format!("cluster-{host}-{}", fnv(&[server]));
-        self.put_secret("cluster", secret_name, found, data).await
+        let marks = Marks {
+            labels: wanted.labels.as_ref(),
+            annotations: wanted.annotations.as_ref(),
+        };
+        self.put_secret("cluster", secret_name, found, data, marks)
+            .await
     }
 
     /// Forgets a cluster.
@@ -417,6 +474,8 @@ fn cluster(secret: &Secret) -> Result<Cluster> {
         .collect();
     let mut labels = secret.metadata.labels.clone().unwrap_or_default();
     labels.remove(TYPE);
+    let mut annotations = secret.metadata.annotations.clone().unwrap_or_default();
+    annotations.retain(|name, _| !OWN.contains(&name.as_str()));
     let some = |text: &str| (!text.is_empty()).then(|| text.to_owned());
     Ok(Cluster {
         server: text(secret, "server").trim_end_matches('/').to_owned(),
@@ -427,6 +486,7 @@ fn cluster(secret: &Secret) -> Result<Cluster> {
         cluster_resources: Some(text(secret, "clusterResources") == "true"),
         project: some(text(secret, "project")),
         labels: Some(labels),
+        annotations: Some(annotations),
         ..Cluster::default()
     })
 }
