@@ -9,6 +9,7 @@
 
 mod access;
 mod install;
+mod pin;
 mod port_forward;
 mod secrets;
 
@@ -21,7 +22,7 @@ use kube::core::Request;
 use kube::{Api, Client};
 
 pub use self::install::{Installation, initial_admin_password, installation};
-pub(crate) use self::port_forward::Forwarding;
+pub(crate) use self::port_forward::Forwarded;
 pub use self::port_forward::PortForwardOptions;
 
 use crate::types::{AppProject, Application, ApplicationSet};

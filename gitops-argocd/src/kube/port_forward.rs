@@ -12,8 +12,9 @@ use kube::{Api, Client};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::task::AbortOnDropHandle;
 
+use super::pin::pinned;
 use super::{checked, initial_admin_password};
-use crate::rest::{ArgoCd, Config};
+use crate::rest::{ArgoCd, ClientCertificate, Config};
 
 /// How to reach Argo CD's API server through Kubernetes.
 #[derive(Clone, Debug)]
@@ -37,8 +38,28 @@ impl Default for PortForwardOptions {
     }
 }
 
-/// What is kept for as long as a client goes through it.
-pub(crate) type Forwarding = Arc<AbortOnDropHandle<()>>;
+/// The way of a client through Kubernetes.
+pub(crate) struct Forwarded {
+    /// Kept for as long as a client goes through it.
+    _serving: AbortOnDropHandle<()>,
+    /// The one certificate that is taken for the server's.
+    certificate: Option<String>,
+}
+
+impl Forwarded {
+    /// Nothing but this machine is meant to be on the way: no proxy, and no other server.
+    pub(crate) fn prepare(
+        &self,
+        builder: reqwest::ClientBuilder,
+        own: Option<&ClientCertificate>,
+    ) -> Result<reqwest::ClientBuilder> {
+        let builder = builder.no_proxy();
+        Ok(match &self.certificate {
+            Some(pem) => builder.tls_backend_preconfigured(pinned(pem, own)?),
+            None => builder,
+        })
+    }
+}
 
 impl ArgoCd {
     /// A client of the Argo CD in namespace `argocd`, through the API server of Kubernetes (`argocd --port-forward`).
@@ -52,11 +73,12 @@ impl ArgoCd {
     /// A client through the API server of Kubernetes: a port of this machine's loopback address leads to a ready pod of Argo CD's API server, for as long as the client or
     /// a clone of it lives. Each connection looks for a pod anew, so that it outlives a rollout.
     ///
-    /// TLS is that of the server: its own certificate, read from Kubernetes, is trusted and no other, unless [`Config::ca_pem`] says otherwise; a server with
-    /// `server.insecure` in ConfigMap `argocd-cmd-params-cm` is spoken to in plain text, on loopback and inside Kubernetes' own TLS.
+    /// TLS is that of the server: its own certificate, read from Kubernetes, is taken and no other, whatever names it has; once it has been exchanged, another client is
+    /// needed. With [`Config::ca_pem`] it is any certificate for `localhost` of those CAs or the system's. A server with `server.insecure` in ConfigMap
+    /// `argocd-cmd-params-cm` is spoken to in plain text, on loopback and inside Kubernetes' own TLS. No proxy is used, neither [`Config::proxy`] nor the environment's.
     ///
     /// # Errors
-    /// `NotFound` when there is no such Service or no pod for it; `PermissionDenied` without the rights to read them and to forward ports.
+    /// `NotFound` when there is no such Service, no pod for it, or no certificate; `PermissionDenied` without the rights to read them and to forward ports.
     pub async fn port_forward_with(client: Client, options: PortForwardOptions) -> Result<Self> {
         let target = Target::find(&client, &options).await?;
         // A first look, so that what is missing is said here.
@@ -68,16 +90,16 @@ impl ArgoCd {
             .local_addr()
             .map_err(|error| Error::unavailable("no port to listen on").with_source(error))?;
         let mut config = options.config.clone();
+        let mut one = None;
         if is_plain(&client, &options.namespace).await? {
             config.server = format!("http://{address}");
         } else {
             // The name is in the certificates that Argo CD makes for itself (argo-cd 3.2, util/settings).
             config.server = format!("https://localhost:{}", address.port());
-            if config.ca_pem.is_none() {
-                config.ca_pem = certificate(&client, &options.namespace).await?;
+            if config.ca_pem.is_none() && !config.danger_accept_invalid_certs {
+                one = Some(certificate(&client, &options.namespace).await?);
             }
         }
-        // Nothing but this machine is meant to be on the way.
         config.proxy = None;
         if config.credentials.is_none() {
             match initial_admin_password(&client, &options.namespace).await {
@@ -86,10 +108,11 @@ impl ArgoCd {
                 Err(error) => return Err(error),
             }
         }
-        let forwarding = Arc::new(AbortOnDropHandle::new(tokio::spawn(serve(
-            listener, client, target,
-        ))));
-        Self::with_forwarding(config, Some(forwarding))
+        let forwarded = Forwarded {
+            _serving: AbortOnDropHandle::new(tokio::spawn(serve(listener, client, target))),
+            certificate: one,
+        };
+        Self::forwarded(config, forwarded)
     }
 }
 
@@ -195,7 +218,7 @@ async fn is_plain(client: &Client, namespace: &str) -> Result<bool> {
 }
 
 /// The certificate of Argo CD's API server: the administrator's (`argocd-server-tls`), or the one that it made for itself (`argocd-secret`).
-async fn certificate(client: &Client, namespace: &str) -> Result<Option<String>> {
+async fn certificate(client: &Client, namespace: &str) -> Result<String> {
     let secrets: Api<Secret> = Api::namespaced(client.clone(), namespace);
     for name in ["argocd-server-tls", "argocd-secret"] {
         let secret = secrets
@@ -206,11 +229,13 @@ async fn certificate(client: &Client, namespace: &str) -> Result<Option<String>>
             .and_then(|secret| secret.data)
             .and_then(|mut data| data.remove("tls.crt"))
             .and_then(|bytes| String::from_utf8(bytes.0).ok());
-        if pem.is_some() {
+        if let Some(pem) = pem {
             return Ok(pem);
         }
     }
-    Ok(None)
+    Err(Error::not_found(format!(
+        "no Secret in {namespace} has the certificate of Argo CD's API server: name its CA"
+    )))
 }
 
 /// Takes connections until it is aborted, which ends those that are open, too.
@@ -257,4 +282,76 @@ async fn forward(
     copied
         .map(drop)
         .map_err(|error| Error::unavailable("the forwarded connection was cut").with_source(error))
+}
+
+#[cfg(test)]
+mod tests {
+    use wiremock::matchers::path;
+    use wiremock::{Mock, MockServer, ResponseTemplate};
+
+    use super::*;
+
+    const CHILD: &str = "GITOPS_TEST_BEHIND_A_PROXY";
+
+    /// In a process of its own, whose environment names a proxy that is not there.
+    #[test]
+    fn what_is_forwarded_goes_through_no_proxy() {
+        if std::env::var_os(CHILD).is_some() {
+            let runtime = tokio::runtime::Builder::new_current_thread()
+                .enable_all()
+                .build();
+            return runtime.unwrap().block_on(behind_a_proxy());
+        }
+        let mut child = std::process::Command::new(std::env::current_exe().unwrap());
+        child.args([
+            "--exact",
+            "kube::port_forward::tests::what_is_forwarded_goes_through_no_proxy",
+        ]);
+        for name in [
+            "HTTP_PROXY",
+            "http_proxy",
+            "HTTPS_PROXY",
+            "https_proxy",
+            "ALL_PROXY",
+            "all_proxy",
+        ] {
+            child.env(name, "http://127.0.0.1:9");
+        }
+        child
+            .env_remove("NO_PROXY")
+            .env_remove("no_proxy")
+            .env(CHILD, "1");
+        let output = child.output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout);
+        assert!(
+            output.status.success() && said.contains("1 passed"),
+            "{said}"
+        );
+    }
+
+    async fn behind_a_proxy() {
+        let server = MockServer::start().await;
+        Mock::given(path("/api/version"))
+            .respond_with(
+                ResponseTemplate::new(200).set_body_raw(r#"{"Version":"v3"}"#, "application/json"),
+            )
+            .mount(&server)
+            .await;
+        let config = || Config {
+            retry: None,
+            ..Config::new(server.uri())
+        };
+        let error = ArgoCd::new(config()).unwrap().version().await.unwrap_err();
+        assert_eq!(
+            error.kind(),
+            ErrorKind::Unavailable,
+            "the environment's proxy counts"
+        );
+        let forwarded = Forwarded {
+            _serving: AbortOnDropHandle::new(tokio::spawn(async {})),
+            certificate: None,
+        };
+        let client = ArgoCd::forwarded(config(), forwarded).unwrap();
+        assert_eq!(client.version().await.unwrap().version, "v3");
+    }
 }

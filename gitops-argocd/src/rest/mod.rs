@@ -4,7 +4,8 @@
 //!
 //! - carries a token that is got when it is needed and renewed before it ends,
 //! - names the application's project, so that an application that is not there is `NotFound` and not `PermissionDenied`,
-//! - ends within [`Config::timeout`], is sent within [`Config::rate_limit`], and, if it only reads, is tried again within [`Config::retry`],
+//! - is sent within [`Config::rate_limit`], has its answer within [`Config::timeout`] from then on, and, if it only reads, is tried again within [`Config::retry`]; a token that is
+//!   to be got first, and the application's project, take a time limit of their own,
 //! - follows no redirect: the token goes to the one server only.
 //!
 //! Dropping a call's future abandons the request; what the server began by then it finishes.
@@ -64,7 +65,7 @@ struct Inner {
     config: Config,
     /// What keeps the way open, where it leads through Kubernetes.
     #[cfg(feature = "kube")]
-    _forwarding: Option<crate::kube::Forwarding>,
+    _forwarded: Option<crate::kube::Forwarded>,
 }
 
 impl fmt::Debug for ArgoCd {
@@ -90,19 +91,24 @@ impl ArgoCd {
     }
 
     #[cfg(feature = "kube")]
-    pub(crate) fn with_forwarding(
-        config: Config,
-        forwarding: Option<crate::kube::Forwarding>,
-    ) -> Result<Self> {
-        Self::build(config, forwarding)
+    pub(crate) fn forwarded(config: Config, forwarded: crate::kube::Forwarded) -> Result<Self> {
+        Self::build(config, Some(forwarded))
     }
 
     fn build(
         config: Config,
-        #[cfg(feature = "kube")] forwarding: Option<crate::kube::Forwarding>,
+        #[cfg(feature = "kube")] forwarded: Option<crate::kube::Forwarded>,
     ) -> Result<Self> {
         let base = config.base()?;
-        let client = client(&config)?;
+        let builder = builder(&config)?;
+        #[cfg(feature = "kube")]
+        let builder = match &forwarded {
+            Some(way) => way.prepare(builder, config.client_certificate.as_ref())?,
+            None => builder,
+        };
+        let client = builder
+            .build()
+            .map_err(|error| Error::invalid("no HTTP client can be made").with_source(error))?;
         Ok(Self(Arc::new(Inner {
             session: Session::new(config.credentials.clone(), &base),
             base,
@@ -113,7 +119,7 @@ impl ArgoCd {
             namespace: OnceLock::new(),
             config,
             #[cfg(feature = "kube")]
-            _forwarding: forwarding,
+            _forwarded: forwarded,
         })))
     }
 
@@ -123,7 +129,7 @@ impl ArgoCd {
     }
 }
 
-fn client(config: &Config) -> Result<reqwest::Client> {
+fn builder(config: &Config) -> Result<reqwest::ClientBuilder> {
     if rustls::crypto::CryptoProvider::get_default().is_none() {
         // Somebody else may have been faster; theirs is as good.
         let _ = rustls::crypto::ring::default_provider().install_default();
@@ -163,7 +169,5 @@ fn client(config: &Config) -> Result<reqwest::Client> {
             reqwest::Proxy::all(proxy).map_err(|_| Error::invalid("the proxy is no URL"))?;
         builder = builder.proxy(proxy);
     }
-    builder
-        .build()
-        .map_err(|error| Error::invalid("no HTTP client can be made").with_source(error))
+    Ok(builder)
 }
