@@ -10,6 +10,7 @@ use gitops_argocd::types::Application;
 use gitops_core::application::AppRef;
 use gitops_core::backend::{ApplicationStore, StatusEvent, Syncer};
 use gitops_core::backend::{ListOptions, Selector};
+use gitops_core::credential::{Credential, CredentialProvider, CredentialRequest};
 use gitops_core::error::ErrorKind;
 use serde_json::{Value, json};
 use wiremock::matchers::{method, path, query_param, query_param_is_missing};
@@ -284,4 +285,45 @@ async fn a_log_that_is_cut_says_so() {
             assert_eq!(error.kind(), ErrorKind::Unavailable);
         }
     }
+}
+
+#[test]
+fn manifests_of_a_request_are_not_printed() {
+    let request = SyncRequest {
+        manifests: Some(vec![r#"{"kind":"Secret","data":"canary"}"#.into()]),
+        ..SyncRequest::default()
+    };
+    let printed = format!("{request:?}");
+    assert!(!printed.contains("canary"), "{printed}");
+    assert!(printed.contains("manifests: Some(1)"), "{printed}");
+}
+
+/// Has no credential, ever.
+#[derive(Debug)]
+struct Silent;
+
+#[async_trait::async_trait]
+impl CredentialProvider for Silent {
+    async fn credential(&self, _: &CredentialRequest) -> gitops_core::Result<Option<Credential>> {
+        std::future::pending().await
+    }
+}
+
+#[tokio::test]
+async fn a_provider_that_never_answers_keeps_nobody_for_ever() {
+    let server = MockServer::start().await;
+    let config = Config {
+        timeout: Duration::from_millis(200),
+        ..config(&server)
+    };
+    let client = ArgoCd::new(config.credentials(std::sync::Arc::new(Silent))).unwrap();
+    // One waits for the provider, the others for the one.
+    let calls = futures::future::join_all((0..3).map(|_| client.version()));
+    let results = tokio::time::timeout(Duration::from_secs(10), calls)
+        .await
+        .unwrap();
+    for result in results {
+        assert_eq!(result.unwrap_err().kind(), ErrorKind::Timeout);
+    }
+    assert!(server.received_requests().await.unwrap().is_empty());
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 /// What a sync does while another operation runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum WhenBusy {
     /// It fails with `OperationInProgress`: the contract of [`Syncer::sync`](gitops_core::backend::Syncer::sync).
     #[default]

@@ -15,6 +15,7 @@ use crate::types::{self, Application};
 
 /// What becomes of automated sync, which would undo a rollback at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum AutoSync {
     /// The rollback is refused while automated sync is on.
     #[default]

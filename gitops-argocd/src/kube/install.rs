@@ -1,4 +1,6 @@
 //! Whether Argo CD is there.
+//!
+//! Nothing here installs it: that is a sync like any other, of its manifests by `gitops_kube::direct::DirectBackend`.
 
 use gitops_core::{Error, ErrorKind, Result, SecretString};
 use gitops_kube::cluster::from_kube;
@@ -32,6 +34,9 @@ impl Installation {
 }
 
 /// Looks for Argo CD in `namespace`: which of its kinds are served, which of its components run (`app.kubernetes.io/part-of=argocd`), and in which version.
+///
+/// To install it, commit its manifests to a repository and sync them with `gitops_kube::direct::DirectBackend`, which applies what is committed, waits until it is healthy,
+/// and prunes what a newer version no longer has.
 ///
 /// # Errors
 /// `PermissionDenied` without the right to list Deployments and StatefulSets there; what reaching the API server meets.

@@ -1,5 +1,7 @@
 //! Applications: `/api/v1/applications`.
 
+use std::fmt;
+
 use futures::StreamExt;
 use futures::stream::BoxStream;
 use gitops_core::application::{AppRef, ApplicationStatus};
@@ -53,7 +55,7 @@ pub struct CreateOptions {
 
 /// What a sync is asked for (`ApplicationSyncRequest`).
 #[skip_serializing_none]
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase", default)]
 pub struct SyncRequest {
     /// The revision; refused with auto-sync on, unless it is the target revision.
@@ -78,6 +80,25 @@ pub struct SyncRequest {
     pub source_positions: Option<Vec<i64>>,
     /// A revision for each of [`source_positions`](Self::source_positions).
     pub revisions: Option<Vec<String>>,
+}
+
+impl fmt::Debug for SyncRequest {
+    /// Manifests may be secrets: only how many there are is printed.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SyncRequest")
+            .field("revision", &self.revision)
+            .field("dry_run", &self.dry_run)
+            .field("prune", &self.prune)
+            .field("strategy", &self.strategy)
+            .field("resources", &self.resources)
+            .field("manifests", &self.manifests.as_ref().map(Vec::len))
+            .field("infos", &self.infos)
+            .field("retry_strategy", &self.retry_strategy)
+            .field("sync_options", &self.sync_options)
+            .field("source_positions", &self.source_positions)
+            .field("revisions", &self.revisions)
+            .finish()
+    }
 }
 
 /// Sync options, as the API wraps them.

@@ -21,6 +21,7 @@ const COOKIE_NAME: &str = "argocd.token";
 
 /// Asks the controller to compare an application anew.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Refresh {
     /// With the manifests that are cached, if the revision is the same.
     Normal,
@@ -111,12 +112,21 @@ impl ArgoCd {
         Ok(answer.token)
     }
 
+    /// The token for the next request, as [`Session::token`](super::session::Session::token) has it, in no more than the time of a request: others wait for it, too.
+    async fn token(&self, refused: Option<&SecretString>) -> Result<Option<SecretString>> {
+        let login = |user, password| self.log_in(user, password);
+        let token = self.0.session.token(refused, login);
+        tokio::time::timeout(self.0.config.timeout, token)
+            .await
+            .unwrap_or_else(|_| Err(Error::timeout("no token in time")))
+    }
+
     /// `/auth/logout` (argo-cd 3.2, `server/logout`), which takes the token as browsers send it. `DELETE /api/v1/session` revokes nothing.
     pub(super) async fn end_session(&self) -> Result<()> {
         let what = "log out";
         let session = &self.0.session;
-        let token = session
-            .token(None, |user, password| self.log_in(user, password))
+        let token = self
+            .token(None)
             .await?
             .ok_or_else(|| Error::unauthenticated("nobody is logged in").context(what))?;
         let call = Call {
@@ -264,19 +274,12 @@ impl<'a> Call<'a> {
 
     /// Sends it with a token; once more with a new one where that was refused.
     async fn send_as_somebody(&self, accept: Option<&'static str>) -> Result<Response> {
-        let argocd = self.argocd;
-        let session = &argocd.0.session;
-        let token = session
-            .token(None, |user, password| argocd.log_in(user, password))
-            .await?;
+        let session = &self.argocd.0.session;
+        let token = self.argocd.token(None).await?;
         let response = self.send_accepting(token.as_ref(), accept).await?;
         let (response, token) = if response.status() == 401 && token.is_some() {
-            let fresh = session
-                .token(token.as_ref(), |user, password| {
-                    argocd.log_in(user, password)
-                })
-                .await
-                .map_err(|error| error.context(self.what.clone()))?;
+            let fresh = self.argocd.token(token.as_ref()).await;
+            let fresh = fresh.map_err(|error| error.context(self.what.clone()))?;
             (self.send_accepting(fresh.as_ref(), accept).await?, fresh)
         } else {
             (response, token)

@@ -10,6 +10,7 @@ use super::model::{Cluster, Items};
 
 /// Names a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum ClusterId {
     /// By its API server's URL.
     Server(String),
@@ -68,7 +69,8 @@ impl ArgoCd {
     /// Registers a cluster with the credentials in its `config` (what `argocd cluster add` does once it has made a service account).
     ///
     /// # Errors
-    /// `AlreadyExists` for one that is there and different, without `upsert`; `InvalidInput` when it cannot be reached; `PermissionDenied`.
+    /// `AlreadyExists` for one that is there and different, without `upsert`; `Internal` when it cannot be reached or refuses the credentials: Argo CD tells that only in the
+    /// message; `PermissionDenied`.
     pub async fn create_cluster(&self, cluster: &Cluster, upsert: bool) -> Result<Cluster> {
         self.call(Method::POST, ["clusters"], "register a cluster")
             .query_some("upsert", upsert.then_some(true))
@@ -81,7 +83,7 @@ impl ArgoCd {
     /// are replaced, the credentials too.
     ///
     /// # Errors
-    /// `NotFound`, `PermissionDenied`; `InvalidInput` when it cannot be reached.
+    /// `NotFound`, `PermissionDenied`; `Internal` when it cannot be reached or refuses the credentials.
     pub async fn update_cluster(
         &self,
         id: &ClusterId,

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitops_core::manifest::yaml;
-use gitops_core::{Error, Result, SecretString};
+use gitops_core::{Error, ErrorKind, Result, SecretString};
 use serde::Deserialize;
 
 use super::config::{ClientCertificate, Config};
@@ -108,6 +108,27 @@ impl LocalConfig {
             .map(|context| context.name.as_str())
     }
 
+    /// How to reach `server`, where a context knows it: the named one, else the current one, else the first.
+    fn config_of(&self, server: &str, context: Option<&str>) -> Result<Option<Config>> {
+        let contexts = || self.contexts.iter().flatten();
+        let is_it = |known: &ContextRef| host(&known.server) == host(server);
+        if let Some(name) = context {
+            return match contexts().find(|known| known.name == name) {
+                Some(known) if !is_it(known) => Err(Error::invalid(format!(
+                    "context {name:?} is of another server than the one that the environment names"
+                ))),
+                _ => self.config(context).map(Some),
+            };
+        }
+        let current = |known: &&ContextRef| known.name == self.current_context;
+        let known = contexts()
+            .find(|known| current(known) && is_it(known))
+            .or_else(|| contexts().find(|known| is_it(known)));
+        known
+            .map(|known| self.config(Some(&known.name)))
+            .transpose()
+    }
+
     /// How to reach the server of a context; the current one without a name.
     ///
     /// # Errors
@@ -136,6 +157,19 @@ impl LocalConfig {
             .ok_or_else(|| missing("user", &context.user))?;
         server.config(user)
     }
+}
+
+/// A server without its scheme.
+fn host(server: &str) -> &str {
+    server
+        .split_once("://")
+        .map_or(server, |(_, host)| host)
+        .trim_end_matches('/')
+}
+
+/// What Go's `strconv.ParseBool` takes for true.
+fn is_true(text: &str) -> bool {
+    matches!(text, "1" | "t" | "T" | "true" | "TRUE" | "True")
 }
 
 impl Server {
@@ -207,10 +241,13 @@ fn default_path(
 impl Config {
     /// From the `argocd` command's environment: `ARGOCD_SERVER`, `ARGOCD_AUTH_TOKEN`, and of `ARGOCD_OPTS` the options `--server`, `--auth-token`, `--plaintext`,
     /// `--insecure`, `--server-crt`, `--client-crt`, `--client-crt-key`, `--grpc-web-root-path`, `--header`, `--config` and `--argocd-context`; the others mean nothing
-    /// to a program. What the environment leaves open is taken from the command's configuration file, where there is one.
+    /// to a program. What the environment leaves open is taken from the command's configuration file, where there is one: from the named or current context, or, where the
+    /// environment names another server, from the first context of that server. Unlike the command this sends a server's token to no other one.
     ///
     /// # Errors
-    /// `InvalidInput` for options that cannot be read; `NotFound` when nothing names a server; what reading files meets.
+    /// `InvalidInput` for options that cannot be read, and for a context of another server than the one that is named; `Unsupported` for `--core`, for which there is
+    /// [`KubeArgoCd`](crate::KubeArgoCd), and `--port-forward`, for which there is [`ArgoCd::port_forward`](super::ArgoCd); `NotFound` when nothing names a server; what
+    /// reading files meets.
     pub fn from_env() -> Result<Self> {
         from_vars(|name| std::env::var(name).ok(), load)
     }
@@ -235,23 +272,47 @@ fn from_vars(
             .map(String::as_str)
             .filter(|v| !v.is_empty())
     };
-    let switch = |name: &str| option(name) == Some("true");
+    let switch = |name: &str| option(name).is_some_and(is_true);
+    for (name, instead) in [
+        ("core", "KubeArgoCd"),
+        ("port-forward", "ArgoCd::port_forward"),
+        ("port-forward-namespace", "ArgoCd::port_forward_with"),
+    ] {
+        if option(name).is_some_and(|value| name.ends_with("namespace") || is_true(value)) {
+            return Err(Error::unsupported(
+                &format!("--{name} in ARGOCD_OPTS (use {instead})"),
+                "Argo CD's REST client",
+            ));
+        }
+    }
 
     let server = option("server")
         .map(str::to_owned)
         .or_else(|| var("ARGOCD_SERVER"));
+    let context = option("argocd-context");
     let mut config = match server {
         Some(server) => {
-            let scheme = if switch("plaintext") { "http" } else { "https" };
-            let server = if server.contains("://") {
-                server
-            } else {
-                format!("{scheme}://{server}")
+            let file = match load(option("config")) {
+                Ok(file) => file,
+                Err(error) if error.kind() == ErrorKind::NotFound && context.is_none() => {
+                    LocalConfig::default()
+                }
+                Err(error) => return Err(error),
             };
-            Config::new(server)
+            let known = file.config_of(&server, context)?;
+            let mut config = known.unwrap_or_default();
+            if server.contains("://") {
+                config.server = server;
+            } else if config.server.is_empty() {
+                config.server = format!("https://{server}");
+            }
+            config
         }
-        None => load(option("config"))?.config(option("argocd-context"))?,
+        None => load(option("config"))?.config(context)?,
     };
+    if switch("plaintext") {
+        config.server = format!("http://{}", host(&config.server));
+    }
     if let Some(token) = option("auth-token")
         .map(str::to_owned)
         .or_else(|| var("ARGOCD_AUTH_TOKEN"))
@@ -267,11 +328,19 @@ fn from_vars(
     if let Some(file) = option("server-crt") {
         config.ca_pem = Some(read(file)?);
     }
-    if let (Some(certificate), Some(key)) = (option("client-crt"), option("client-crt-key")) {
-        config.client_certificate = Some(ClientCertificate {
-            certificate_pem: read(certificate)?,
-            key_pem: read(key)?.into(),
-        });
+    match (option("client-crt"), option("client-crt-key")) {
+        (Some(certificate), Some(key)) => {
+            config.client_certificate = Some(ClientCertificate {
+                certificate_pem: read(certificate)?,
+                key_pem: read(key)?.into(),
+            });
+        }
+        (None, None) => {}
+        _ => {
+            return Err(Error::invalid(
+                "ARGOCD_OPTS: --client-crt and --client-crt-key come together",
+            ));
+        }
     }
     for header in headers {
         let (name, value) = header
@@ -327,8 +396,6 @@ fn options(text: &str) -> Result<(BTreeMap<String, String>, Vec<String>)> {
 
 #[cfg(test)]
 mod tests {
-    use gitops_core::ErrorKind;
-
     use super::*;
 
     const FILE: &str = r"
@@ -450,6 +517,52 @@ users:
         assert!(config.credentials.is_some());
         let config = env(&[("ARGOCD_OPTS", "--argocd-context core")]);
         assert_eq!(config.unwrap_err().kind(), ErrorKind::Unsupported);
+    }
+
+    #[test]
+    fn a_server_that_the_environment_names_is_looked_up_in_the_file() {
+        for server in ["argocd.example.com", "https://argocd.example.com/"] {
+            for opts in ["", "--argocd-context prod"] {
+                let config = env(&[("ARGOCD_SERVER", server), ("ARGOCD_OPTS", opts)]).unwrap();
+                assert_eq!(host(&config.server), "argocd.example.com");
+                assert_eq!(config.root_path, "/argo");
+                assert!(config.danger_accept_invalid_certs && config.credentials.is_some());
+            }
+        }
+        // Not the current context's token, which is another server's; and nothing where the two contradict each other.
+        let config = env(&[("ARGOCD_SERVER", "other")]).unwrap();
+        assert!(config.credentials.is_none() && !config.danger_accept_invalid_certs);
+        for (context, kind) in [
+            ("prod", ErrorKind::InvalidInput),
+            ("none", ErrorKind::NotFound),
+        ] {
+            let opts = format!("--argocd-context {context}");
+            let error = env(&[("ARGOCD_SERVER", "other"), ("ARGOCD_OPTS", &opts)]).unwrap_err();
+            assert_eq!(error.kind(), kind, "{error}");
+        }
+        // No file at all is none; one that cannot be read is not.
+        let vars = |name: &str| (name == "ARGOCD_SERVER").then(|| "other".to_owned());
+        let missing = from_vars(vars, |_| Err(Error::not_found("no file")));
+        assert_eq!(missing.unwrap().server, "https://other");
+        let broken = from_vars(vars, |_| Err(Error::invalid("no such file")));
+        assert_eq!(broken.unwrap_err().kind(), ErrorKind::InvalidInput);
+    }
+
+    #[test]
+    fn what_is_not_supported_says_so() {
+        for opts in [
+            "--core",
+            "--core=1",
+            "--port-forward",
+            "--port-forward-namespace argocd",
+        ] {
+            let error = env(&[("ARGOCD_OPTS", opts), ("ARGOCD_SERVER", "a")]).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::Unsupported, "{opts}");
+            assert!(error.to_string().contains("ArgoCd"), "{error}");
+        }
+        assert!(env(&[("ARGOCD_OPTS", "--core=false --port-forward=0")]).is_ok());
+        let error = env(&[("ARGOCD_OPTS", "--client-crt file")]).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput);
     }
 
     #[test]

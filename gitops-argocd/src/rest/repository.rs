@@ -81,7 +81,8 @@ impl ArgoCd {
     /// Registers a repository; the server first tries to reach it (`argocd repo add`). With `credentials_only` it takes what is secret and leaves the rest to what is known.
     ///
     /// # Errors
-    /// `AlreadyExists` for one that is there and different, without `upsert`; `InvalidInput` when it cannot be reached; `PermissionDenied`.
+    /// `AlreadyExists` for one that is there and different, without `upsert`; `Internal` when it cannot be reached or refuses the credentials: Argo CD tells that only in the
+    /// message; `PermissionDenied`.
     pub async fn create_repository(
         &self,
         access: Access,

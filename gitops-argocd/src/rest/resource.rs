@@ -32,6 +32,7 @@ pub struct ResourceRef {
 
 /// The form of a patch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum PatchType {
     /// RFC 6902.
     Json,
