@@ -242,7 +242,8 @@ impl RevisionHistory for ArgoCdBackend {
         Ok(history)
     }
 
-    /// Through the API server the operation is named once a controller has taken it up, which this waits for: a rollback takes no notes there.
+    /// Through the API server the operation is named once a controller has taken it up, which this waits for: a rollback takes no notes there. Such names count seconds: what
+    /// a controller begins within the same second has the same one.
     async fn roll_back(&self, app: &AppRef, id: i64, options: &SyncOptions) -> Result<Operation> {
         self.begin(app, id, options, &AtomicBool::new(false)).await
     }

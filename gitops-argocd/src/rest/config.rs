@@ -75,7 +75,7 @@ pub struct Config {
     pub headers: Vec<(String, SecretString)>,
     /// How long a connection may take to be made.
     pub connect_timeout: Duration,
-    /// How long one request may take until its answer is read, and how long [`credentials`](Self::credentials) may take. Waiting for [`rate_limit`](Self::rate_limit) and
+    /// How long one request may take until its answer is read, and how long the provider of credentials may take. Waiting for [`rate_limit`](Self::rate_limit) and
     /// trying again come on top. Streams have no such limit: the server sends a sign of life every 15 s, and a stream that is
     /// silent for 45 s counts as cut.
     pub timeout: Duration,
