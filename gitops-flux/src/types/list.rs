@@ -36,7 +36,8 @@ pub struct Unreadable {
 struct Raw<T> {
     #[serde(default, deserialize_with = "null_is_default")]
     metadata: Metadata,
-    #[serde(default = "Vec::new", deserialize_with = "null_is_default")]
+    // Without it, it is no list, but an object or a `Status`.
+    #[serde(deserialize_with = "null_is_default")]
     items: Vec<T>,
 }
 

@@ -99,7 +99,16 @@ fn one_unreadable_object_does_not_hide_the_others() {
 
 #[test]
 fn what_is_no_list_is_an_error() {
-    for text in ["", "[]", "7", "{\"items\": 7}", "{\"items\": [", "null"] {
+    for text in [
+        "",
+        "[]",
+        "{}",
+        "7",
+        "{\"items\": 7}",
+        "{\"items\": [",
+        "null",
+        "{\"kind\": \"Status\", \"code\": 403}",
+    ] {
         let error = read_list::<HelmRelease>(text.as_bytes()).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Integrity, "{text}");
     }
