@@ -46,7 +46,7 @@ fn manifests() -> Vec<(String, String)> {
     let mut add = |path: &str, text: &str| files.push((path.to_owned(), text.to_owned()));
     add(
         "deploy/app.yaml",
-        "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: app-${v,,}\n  labels: {tier: '${tier}'}\nspec:\n  replicas: ${replicas}\n  \
+        "apiVersion: apps/v1\nkind: Deployment\nmetadata:\n  name: app-${n}\n  labels: {tier: '${tier}'}\nspec:\n  replicas: ${replicas}\n  \
          selector: {matchLabels: {app: app}}\n  template:\n    metadata:\n      labels: {app: app}\n      annotations: {note: '- ${v} \"'}\n    \
          spec:\n      containers:\n      - name: main\n        image: web:1\n        args: ['--level=${level:-info}', \"${quoted}\"]\n        \
          imagePullPolicy: Never\n",
