@@ -67,7 +67,7 @@ impl FluxManager {
     ) -> BoxFuture<'_, Result<Reconciled>> {
         async move {
             let wait = options.wait.clone().unwrap_or_default();
-            let mut value = self.get_value(&object).await?;
+            let mut value = within(deadline, self.get_value(&object)).await?;
             let state = State::of(&value);
             if state.deleting {
                 return Err(Error::conflict(format!("{object} is being deleted")));
@@ -84,8 +84,7 @@ impl FluxManager {
                         "{object} is suspended: resume it before it can be reconciled"
                     )));
                 }
-                value = self
-                    .set_suspended(&object, false)
+                value = within(deadline, self.set_suspended(&object, false))
                     .await
                     .context(|| format!("resume {object}"))?;
                 wait.progress.tell(|| Update::Resumed {
@@ -100,8 +99,8 @@ impl FluxManager {
                 false => Vec::new(),
             };
             let token = token::fresh(state.requested.as_deref());
-            let value = self
-                .request(&object, &token, &state.uid, &options)
+            let request = self.request(&object, &token, &state.uid, &options);
+            let value = within(deadline, request)
                 .await
                 .context(|| format!("reconcile {object}"))?;
             wait.progress.tell(|| Update::Requested {
@@ -175,14 +174,14 @@ impl FluxManager {
                 false => Ok(Vec::new()),
             };
         };
-        let mut found = self.find_value(&source).await?;
+        let mut found = within(deadline, self.find_value(&source)).await?;
         if found.is_none()
             && object.kind == FluxKind::HelmRelease
             && let Some(repository) = repository_of(value)
         {
             // helm-controller makes the chart in the first run of the release.
             source = repository;
-            found = self.find_value(&source).await?;
+            found = within(deadline, self.find_value(&source)).await?;
         }
         let Some(found) = found else {
             return Err(Error::not_found(format!(
@@ -210,5 +209,18 @@ impl FluxManager {
         let mut sources = std::mem::take(&mut reconciled.sources);
         sources.push(reconciled);
         Ok(sources)
+    }
+}
+
+/// Requests before the wait count too.
+pub(super) async fn within<T>(
+    deadline: Instant,
+    request: impl Future<Output = Result<T>>,
+) -> Result<T> {
+    match tokio::time::timeout_at(deadline, request).await {
+        Ok(answer) => answer,
+        Err(_) => Err(Error::timeout(
+            "the API server did not answer before the time was up",
+        )),
     }
 }

@@ -8,6 +8,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 
 use super::answer;
+use super::ask::within;
 use super::explain::Explanation;
 use super::options::{Reconciled, Update, WaitOptions, said};
 use super::source_of;
@@ -35,7 +36,7 @@ impl FluxManager {
     pub async fn wait(&self, object: &FluxRef, options: &WaitOptions) -> Result<Reconciled> {
         let object = self.resolve(object);
         let deadline = Instant::now() + options.timeout;
-        let value = self.get_value(&object).await?;
+        let value = within(deadline, self.get_value(&object)).await?;
         Waiter::new(self, &object, options, deadline)
             .run(value, Expectation::default())
             .await
@@ -220,7 +221,8 @@ impl<'a> Waiter<'a> {
         match waiting {
             Waiting::Source => {
                 if self.options.fail_fast
-                    && let Some(failed) = self.source_failed(&self.value.clone()).await
+                    && let Ok(Some(failed)) =
+                        tokio::time::timeout_at(self.deadline, self.source_failed()).await
                 {
                     return Err(Error::failed(format!(
                         "{} waits for its source: {failed}",
@@ -339,8 +341,15 @@ impl<'a> Waiter<'a> {
         }
     }
 
-    /// The revision that the object's source has to offer; `None` where it has none, cannot be read, or where the object does not tell what it worked on.
+    /// The revision that the object's source has to offer; `None` where it has none, cannot be read in time, or where the object does not tell what it worked on.
     async fn source_revision(&self) -> Option<String> {
+        let revision = self.read_source_revision();
+        tokio::time::timeout_at(self.deadline, revision)
+            .await
+            .ok()?
+    }
+
+    async fn read_source_revision(&self) -> Option<String> {
         let source = source_of(&self.value)?;
         let value = self.manager.find_value(&source).await.ok()??;
         let revision = State::of(&value).revision?;
@@ -355,8 +364,8 @@ impl<'a> Waiter<'a> {
     }
 
     /// What is wrong with the source, or with its own source, for good.
-    async fn source_failed(&self, object: &Value) -> Option<String> {
-        let mut object = object.clone();
+    async fn source_failed(&self) -> Option<String> {
+        let mut object = self.value.clone();
         // A release's chart has a repository; no chain is longer.
         for _ in 0..2 {
             let source = source_of(&object)?;
