@@ -19,8 +19,10 @@ use crate::cluster::Cluster;
 use crate::components::{program, system_program};
 use crate::gitea::Gitea;
 use crate::node::Node;
-use crate::process::run;
+use crate::ports::{free_port, open};
+use crate::process::{Process, run};
 use crate::redis::Redis;
+use crate::session::Session;
 
 pub use server::ArgoCdServer;
 
@@ -164,6 +166,34 @@ impl ArgoCd {
             .arg("--plaintext")
             .args(args);
         run(&mut command.into()).await
+    }
+
+    /// Starts another server beside the first, which speaks TLS with the certificate that Argo CD made for itself, and waits until it listens. It renders nothing, and stops
+    /// when it is dropped.
+    ///
+    /// # Errors
+    ///
+    /// When it does not become ready.
+    pub async fn tls_server(&self, name: &str) -> Result<(Process, u16)> {
+        let (port, metrics) = (free_port()?, free_port()?);
+        let account = "argocd-server";
+        let mut command = environment(account, &self.dir)?;
+        command
+            .env("KUBECONFIG", install::kubeconfig_path(&self.dir, account))
+            .arg("--address=127.0.0.1")
+            .arg(format!("--port={port}"))
+            .arg("--metrics-address=127.0.0.1")
+            .arg(format!("--metrics-port={metrics}"))
+            .arg(format!(
+                "--staticassets={}",
+                self.dir.join("assets").display()
+            ))
+            .arg(format!("--redis=127.0.0.1:{}", self.redis.port));
+        let mut process = Process::spawn(&Session::from_env()?, name, &mut command)?;
+        process
+            .ready(Duration::from_secs(60), || open(port))
+            .await?;
+        Ok((process, port))
     }
 }
 

@@ -5,6 +5,8 @@ mod calls;
 mod conformance;
 mod examples;
 mod fixture;
+mod names;
+mod pending;
 mod reach;
 mod sets;
 mod support;

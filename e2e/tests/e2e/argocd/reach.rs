@@ -11,6 +11,7 @@ use gitops_argocd::rest::{ApplicationQuery, ArgoCd as Client, Config, LogQuery};
 use gitops_core::backend::{ApplicationStore, PutMode, SyncOptions, SyncerExt};
 use gitops_core::error::ErrorKind;
 use serde_json::{Value, json};
+use tokio::task::JoinSet;
 
 use super::support::{PATIENCE, application, deployment, repository, unique};
 
@@ -258,6 +259,132 @@ async fn the_server_is_reached_through_kubernetes() -> Result<()> {
     .await
     .context("the port is still open")?;
     assert_eq!(robot.list_applications(&query).await?.len(), 1);
+    Ok(())
+}
+
+/// A port that speaks TLS with the certificate in `folder`, and leads to Argo CD.
+async fn in_front(argocd: &ArgoCd, folder: &std::path::Path) -> Result<(JoinSet<()>, u16)> {
+    use tokio_rustls::rustls::ServerConfig;
+    use tokio_rustls::rustls::pki_types::pem::PemObject;
+    use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer};
+    let certificate = CertificateDer::from_pem_file(folder.join("cert.pem"))?;
+    let key = PrivateKeyDer::from_pem_file(folder.join("key.pem"))?;
+    let config = ServerConfig::builder()
+        .with_no_client_auth()
+        .with_single_cert(vec![certificate], key)?;
+    let acceptor = tokio_rustls::TlsAcceptor::from(std::sync::Arc::new(config));
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+    let (port, to) = (listener.local_addr()?.port(), argocd.port);
+    let mut serving = JoinSet::new();
+    serving.spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                let mut stream = acceptor.accept(stream).await?;
+                let mut server = tokio::net::TcpStream::connect(("127.0.0.1", to)).await?;
+                tokio::io::copy_bidirectional(&mut stream, &mut server).await
+            });
+        }
+    });
+    Ok((serving, port))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_servers_own_certificate_is_taken_and_no_other() -> Result<()> {
+    e2e::init();
+    let argocd = e2e::argocd().await?;
+    if let Some(NodeKind::Kwok { reason }) = argocd.node.as_ref().map(|node| &node.kind) {
+        eprintln!("no ports to forward, nothing runs: {reason}");
+        return Ok(());
+    }
+    let kube = argocd.cluster.client().await?;
+    let namespace = argocd.cluster.namespace("forwarded-tls").await?;
+    let namespace = namespace.name();
+    pod(argocd, namespace, "server").await?;
+    let to = async |port: u16| {
+        let service = json!({
+            "apiVersion": "v1",
+            "kind": "Service",
+            "metadata": {"name": "argocd-server"},
+            "spec": {
+                "selector": {"app.kubernetes.io/name": "argocd-server"},
+                "ports": [{"name": "https", "port": 443, "targetPort": port}],
+            },
+        });
+        apply(argocd, namespace, &service).await
+    };
+    let with = async |name: &str, pem: &str| {
+        let secret = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": name}, "stringData": {"tls.crt": pem}});
+        apply(argocd, namespace, &secret).await
+    };
+    let options = |config: Config| PortForwardOptions {
+        namespace: namespace.to_owned(),
+        config: Config {
+            retry: None,
+            ..config.token(&*argocd.robot.token)
+        },
+        ..PortForwardOptions::default()
+    };
+
+    // The real server, with the certificate that it made for itself.
+    let (_server, port) = argocd.tls_server("argocd-tls-server").await?;
+    to(port).await?;
+    let error = Client::port_forward_with(kube.clone(), options(Config::default()))
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound, "{error}");
+    assert!(error.to_string().contains("certificate"), "{error}");
+    let own = argocd
+        .cluster
+        .kubectl(&[
+            "get",
+            "secret",
+            "argocd-secret",
+            "--namespace",
+            &argocd.namespace,
+            "--output=go-template={{index .data \"tls.crt\" | base64decode}}",
+        ])
+        .await?;
+    with("argocd-secret", &own).await?;
+    let client = Client::port_forward_with(kube.clone(), options(Config::default())).await?;
+    assert_eq!(client.server().scheme(), "https");
+    assert_eq!(client.user_info().await?.username, "robot");
+    let mut open = client
+        .watch_applications(&ApplicationQuery::default())
+        .await?;
+    drop(tokio::time::timeout(Duration::from_millis(1), open.next()).await);
+    // The system's authorities do not know it, and nobody asked them.
+    let anyone = Client::new(Config {
+        retry: None,
+        ..Config::new(client.server().as_str())
+    })?;
+    assert_eq!(
+        anyone.version().await.unwrap_err().kind(),
+        ErrorKind::Unavailable
+    );
+
+    // An administrator's certificate, which is not for `localhost`.
+    let folder = tempfile::tempdir()?;
+    e2e::certificates::make(folder.path()).await?;
+    let pem = tokio::fs::read_to_string(folder.path().join("cert.pem")).await?;
+    let ca = tokio::fs::read_to_string(folder.path().join("ca.pem")).await?;
+    with("argocd-server-tls", &pem).await?;
+    // Another server than the one whose certificate it is.
+    let client = Client::port_forward_with(kube.clone(), options(Config::default())).await?;
+    let error = client.user_info().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
+    let (_front, port) = in_front(argocd, folder.path()).await?;
+    to(port).await?;
+    let client = Client::port_forward_with(kube.clone(), options(Config::default())).await?;
+    assert_eq!(client.user_info().await?.username, "robot");
+    // With a CA names count.
+    let by_ca = Config {
+        ca_pem: Some(ca),
+        ..Config::default()
+    };
+    let client = Client::port_forward_with(kube.clone(), options(by_ca)).await?;
+    let error = client.user_info().await.unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Unavailable, "{error}");
     Ok(())
 }
 
