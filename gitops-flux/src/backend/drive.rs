@@ -33,6 +33,8 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(10);
 /// What lies outside of an object is looked at again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
+/// How far the controllers' caches may be behind, as a rule: milliseconds, more on a busy machine. What they apply meanwhile is not taken for the result.
+const CACHES: Duration = Duration::from_secs(1);
 /// How long a failure that may be an older run's is doubted.
 const SETTLE: Duration = Duration::from_secs(5);
 
@@ -215,7 +217,13 @@ impl Driver<'_> {
                 }
             }
         }
+        let before = status::offered(&self.loaded);
         self.loaded = self.backend.reload(&self.loaded).await?;
+        if status::offered(&self.loaded) != before {
+            // A controller that has not seen the change would apply what was there before, once.
+            tokio::time::sleep(CACHES).await;
+            self.loaded = self.backend.reload(&self.loaded).await?;
+        }
         let artifact = self
             .loaded
             .parts

@@ -51,6 +51,13 @@ fn at(time: Option<&Time>) -> Option<Timestamp> {
 /// The past syncs, oldest first: those of this backend's operations, which it notes, and those that Flux did by itself, as far as its own history (of five contents) tells of them.
 pub(super) fn entries(loaded: &Loaded) -> Result<Vec<HistoryEntry>> {
     let noted = deployed(loaded.workload())?;
+    // What was applied on the way, from a source that the controller had not seen change yet, is of the operation that went on. Flux's times have no fractions.
+    let passed_through = |at: Timestamp| {
+        noted.iter().any(|entry| {
+            let time = entry.started_at.as_second()..=entry.deployed_at.as_second();
+            time.contains(&at.as_second())
+        })
+    };
     let mut all: Vec<HistoryEntry> = noted.iter().map(|entry| entry.entry()).collect();
     match loaded.workload() {
         Workload::Kustomization(object) => {
@@ -77,6 +84,9 @@ pub(super) fn entries(loaded: &Loaded) -> Result<Vec<HistoryEntry>> {
                 let Some(first) = at(snapshot.first_reconciled.as_ref()) else {
                     continue;
                 };
+                if passed_through(first) {
+                    continue;
+                }
                 all.push(HistoryEntry {
                     id: first.as_millisecond() + i64::try_from(count - n).unwrap_or_default(),
                     revisions: vec![status::revision(loaded, flux)],
@@ -94,11 +104,10 @@ pub(super) fn entries(loaded: &Loaded) -> Result<Vec<HistoryEntry>> {
                 let Some(first) = at(snapshot.last_deployed.as_ref()) else {
                     continue;
                 };
-                let is_noted = noted.iter().any(|entry| {
-                    let gap = first.duration_since(entry.deployed_at).abs();
-                    entry.revision.starts_with(&snapshot.chart_version)
-                        || gap < jiff::SignedDuration::from_secs(2)
-                });
+                let is_noted = passed_through(first)
+                    || noted
+                        .iter()
+                        .any(|entry| entry.revision.starts_with(&snapshot.chart_version));
                 if is_noted || !matches!(snapshot.status.as_str(), "deployed" | "superseded") {
                     continue;
                 }

@@ -15,7 +15,10 @@ use crate::convert::{SourceObject, Workload};
 use crate::kind::{FluxKind, FluxResource};
 use crate::manager::read::says_not_installed;
 use crate::manager::{FluxEvent, FluxRef, ListOptions};
-use crate::types::{GitRepository, HelmChart, HelmRelease, Kustomization, OCIRepository};
+use crate::types::{
+    Bucket, ExternalArtifact, GitRepository, HelmChart, HelmRelease, HelmRepository, Kustomization,
+    OCIRepository,
+};
 
 /// A change of one object.
 #[derive(Debug)]
@@ -52,11 +55,14 @@ fn news<K: FluxResource>(
         .boxed()
 }
 
-const KINDS: [FluxKind; 5] = [
+const KINDS: [FluxKind; 8] = [
     FluxKind::Kustomization,
     FluxKind::HelmRelease,
     FluxKind::GitRepository,
     FluxKind::OCIRepository,
+    FluxKind::HelmRepository,
+    FluxKind::Bucket,
+    FluxKind::ExternalArtifact,
     FluxKind::HelmChart,
 ];
 
@@ -92,6 +98,15 @@ pub(super) fn watch(
     }));
     streams.push(news::<OCIRepository>(&backend, &options, |one| {
         Object::Source(SourceObject::Oci(one))
+    }));
+    streams.push(news::<HelmRepository>(&backend, &options, |one| {
+        Object::Source(SourceObject::Helm(one))
+    }));
+    streams.push(news::<Bucket>(&backend, &options, |one| {
+        Object::Source(SourceObject::Bucket(one))
+    }));
+    streams.push(news::<ExternalArtifact>(&backend, &options, |one| {
+        Object::Source(SourceObject::External(one))
     }));
     streams.push(news::<HelmChart>(&backend, &options, Object::Chart));
     let watch = Watch {

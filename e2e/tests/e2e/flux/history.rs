@@ -301,10 +301,11 @@ async fn what_git_no_longer_names_is_pruned_when_asked_and_all_of_it_at_the_end(
     );
 
     // Without a cascade all stays.
-    backend.put(&app, PutMode::Create).await?;
-    backend
+    backend.put(&moved, PutMode::Create).await?;
+    let outcome = backend
         .sync_and_wait(&name, &SyncOptions::default())
         .await?;
+    assert!(outcome.is_success(), "{outcome:?}");
     let leave = DeleteOptions {
         cascade: false,
         ..DeleteOptions::default()
