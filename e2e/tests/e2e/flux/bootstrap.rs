@@ -228,7 +228,10 @@ async fn what_cannot_be_bootstrapped_is_said_before_anything_happens() -> Result
             |options| options.url = "https://u:canary@h/x".into(),
             "password",
         ),
-        (|options| options.url = "canary".into(), "source-controller"),
+        (
+            |options| options.url = "ftp://u:canary@h/x".into(),
+            "source-controller",
+        ),
         (
             |options| options.components = b"kind: [".to_vec(),
             "gotk-components.yaml",

@@ -11,6 +11,7 @@ use anyhow::{Context, Result};
 use e2e::{Flux, Gitea, Repository, TestNamespace};
 use gitops_flux::FluxManager;
 use gitops_kube::cluster::{ClusterOptions, KubeCluster};
+use serde_json::json;
 
 use super::support::{apply, config_map, deployment, git_repository, kustomization, login, ready};
 
@@ -38,7 +39,18 @@ impl World {
     ) -> Result<Self> {
         let repository = gitea.repository(prefix).await?;
         let (map, app) = (config_map("map", "1"), deployment("app"));
-        let files = [&[("map.yaml", &*map), ("app.yaml", &*app)], more].concat();
+        let mut files = [&[("map.yaml", &*map), ("app.yaml", &*app)], more].concat();
+        // Files in directories are for other Kustomizations.
+        let root: Vec<&str> = files
+            .iter()
+            .map(|(path, _)| *path)
+            .filter(|path| !path.contains('/'))
+            .collect();
+        let root = json!({
+            "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": root,
+        })
+        .to_string();
+        files.push(("kustomization.yaml", &root));
         let commit = gitea.commit(&repository, "first", &files).await?;
         let namespace = flux.cluster.namespace(prefix).await?;
         let client = namespace.client();

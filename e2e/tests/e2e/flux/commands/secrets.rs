@@ -79,10 +79,10 @@ async fn secrets_are_the_commands_secrets() -> Result<()> {
     let login = || Some(("u", SecretString::from("p")));
     let cases: Vec<(FluxSecret, Vec<String>)> = vec![
         (
-            FluxSecret::git_basic("x", "s", "u", "p")?.with_ca(&ca)?,
+            FluxSecret::git_basic("x", "login", "u", "p")?.with_ca(&ca)?,
             vec![
                 "git".into(),
-                "s".into(),
+                "login".into(),
                 "--url=https://h/x".into(),
                 "--username=u".into(),
                 "--password=p".into(),
@@ -90,29 +90,29 @@ async fn secrets_are_the_commands_secrets() -> Result<()> {
             ],
         ),
         (
-            FluxSecret::git_bearer("x", "s", "t")?,
+            FluxSecret::git_bearer("x", "login", "t")?,
             vec![
                 "git".into(),
-                "s".into(),
+                "login".into(),
                 "--url=https://h/x".into(),
                 "--bearer-token=t".into(),
             ],
         ),
         (
-            FluxSecret::helm("x", "s", login(), &Certificates::default().ca(&ca))?,
+            FluxSecret::helm("x", "login", login(), &Certificates::default().ca(&ca))?,
             vec![
                 "helm".into(),
-                "s".into(),
+                "login".into(),
                 "--username=u".into(),
                 "--password=p".into(),
                 format!("--ca-crt-file={ca_file}"),
             ],
         ),
         (
-            FluxSecret::helm("x", "s", login(), &pair.clone().ca(&ca))?,
+            FluxSecret::helm("x", "login", login(), &pair.clone().ca(&ca))?,
             vec![
                 "helm".into(),
-                "s".into(),
+                "login".into(),
                 "--username=u".into(),
                 "--password=p".into(),
                 format!("--ca-crt-file={ca_file}"),
@@ -121,47 +121,51 @@ async fn secrets_are_the_commands_secrets() -> Result<()> {
             ],
         ),
         (
-            FluxSecret::helm("x", "s", None, &Certificates::default())?,
-            vec!["helm".into(), "s".into()],
+            FluxSecret::helm("x", "login", None, &Certificates::default())?,
+            vec!["helm".into(), "login".into()],
         ),
         (
-            FluxSecret::oci("x", "s", "ghcr.io", "u", "p")?,
+            FluxSecret::oci("x", "login", "ghcr.io", "u", "p")?,
             vec![
                 "oci".into(),
-                "s".into(),
+                "login".into(),
                 "--url=ghcr.io".into(),
                 "--username=u".into(),
                 "--password=p".into(),
             ],
         ),
         (
-            FluxSecret::tls("x", "s", &pair)?,
+            FluxSecret::tls("x", "login", &pair)?,
             vec![
                 "tls".into(),
-                "s".into(),
+                "login".into(),
                 format!("--tls-crt-file={cert_file}"),
                 format!("--tls-key-file={key_file}"),
             ],
         ),
         (
-            FluxSecret::tls("x", "s", &Certificates::default().ca(&ca))?,
-            vec!["tls".into(), "s".into(), format!("--ca-crt-file={ca_file}")],
+            FluxSecret::tls("x", "login", &Certificates::default().ca(&ca))?,
+            vec![
+                "tls".into(),
+                "login".into(),
+                format!("--ca-crt-file={ca_file}"),
+            ],
         ),
         (
-            FluxSecret::proxy("x", "s", "http://p:1", login())?,
+            FluxSecret::proxy("x", "login", "http://p:1", login())?,
             vec![
                 "proxy".into(),
-                "s".into(),
+                "login".into(),
                 "--address=http://p:1".into(),
                 "--username=u".into(),
                 "--password=p".into(),
             ],
         ),
         (
-            FluxSecret::github_app("x", "s", "1", "2", key.as_str(), Some("https://g/api"))?,
+            FluxSecret::github_app("x", "login", "1", "2", key.as_str(), Some("https://g/api"))?,
             vec![
                 "githubapp".into(),
-                "s".into(),
+                "login".into(),
                 "--app-id=1".into(),
                 "--app-installation-id=2".into(),
                 format!("--app-private-key={key_file}"),
@@ -169,10 +173,10 @@ async fn secrets_are_the_commands_secrets() -> Result<()> {
             ],
         ),
         (
-            FluxSecret::notation("x", "s", &policy, [("ca.crt", ca.as_str())])?,
+            FluxSecret::notation("x", "login", &policy, [("ca.crt", ca.as_str())])?,
             vec![
                 "notation".into(),
-                "s".into(),
+                "login".into(),
                 format!("--trust-policy-file={policy_file}"),
                 format!("--ca-cert-file={ca_file}"),
             ],
@@ -192,7 +196,7 @@ async fn secrets_are_the_commands_secrets() -> Result<()> {
     let other = tempfile::tempdir()?;
     e2e::certificates::make(other.path()).await?;
     let mixed = Certificates::default().pair(&cert, read(&other, "key.pem")?);
-    let error = FluxSecret::tls("x", "s", &mixed).unwrap_err();
+    let error = FluxSecret::tls("x", "login", &mixed).unwrap_err();
     assert!(
         error.to_string().contains("do not belong together"),
         "{error}"
