@@ -203,6 +203,11 @@ async fn somebody_elses_change_is_not_taken_for_ours() {
     assert_eq!(sent[1]["metadata"]["resourceVersion"], "2");
     // Who names a version does not want it tried again.
     let server = MockServer::start().await;
+    Mock::given(method("GET"))
+        .and(path(ONE))
+        .respond_with(ResponseTemplate::new(200).set_body_json(object(2, None, "True", "x")))
+        .mount(&server)
+        .await;
     Mock::given(method("PATCH"))
         .respond_with(status(409, "Conflict", modified))
         .expect(1)

@@ -1,5 +1,7 @@
 //! Making and changing objects.
 
+use std::time::Duration;
+
 use gitops_core::{Error, ErrorKind, Result, ResultExt as _};
 use http::{Method, StatusCode};
 use serde_json::{Map, Value, json};
@@ -11,7 +13,7 @@ use crate::reconcile::{Reconciled, WaitOptions};
 use crate::types::{GitRepository, Kustomization};
 
 /// How often a write is tried again that lost a race.
-const RACES: usize = 10;
+const RACES: u32 = 15;
 
 /// How to make an object what it should be.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -96,8 +98,9 @@ impl FluxManager {
         apply.await.context(|| format!("apply {named}"))
     }
 
-    /// The answer tells what was made new from what was there by its status code. What was there and stays as it is keeps its resource version; so that nobody else's change in between is
-    /// taken for ours, the version that was read is sent along, and the API server refuses when it is no longer the one.
+    /// What the answer alone does not tell: whether anything changed. The object is read before, and its version sent along, so that the API server refuses when it is no longer that one:
+    /// what differs between the two is our doing. The version alone would not do; the first apply after an object was made stores the status that its definition defaults, and a dry
+    /// run stores nothing.
     async fn apply_value(
         &self,
         object: &FluxRef,
@@ -115,17 +118,16 @@ impl FluxManager {
             query.push(("dryRun", "All"));
         }
         let path = with_query(&path_of(object)?, &query);
-        for _ in 0..RACES {
-            let before = match &options.version {
+        for lost in 0..=RACES {
+            let before = self.find_value(object).await?;
+            let version = match &options.version {
                 Some(version) => Some(version.clone()),
-                None => self
-                    .find_value(object)
-                    .await?
-                    .and_then(|live| version_of(&live)),
+                None => before.as_ref().and_then(version_of),
             };
             if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
-                match &before {
+                match version.filter(|_| lost < RACES) {
                     Some(version) => metadata.insert("resourceVersion".into(), json!(version)),
+                    // Against somebody who never rests, the apply counts more than who did what.
                     None => metadata.remove("resourceVersion"),
                 };
             }
@@ -140,29 +142,34 @@ impl FluxManager {
                 kind: Some(object.kind),
             };
             let answer = match self.requests.once(&request).await {
-                // Somebody else changed it, or deleted it, since it was read.
-                Err(error) if options.version.is_none() && was_overtaken(&error) => continue,
-                Err(error) if was_overtaken(&error) => {
-                    return Err(Error::conflict(format!(
-                        "it is not at version {} any more",
-                        options.version.as_deref().unwrap_or_default()
-                    )));
-                }
+                Err(error) if was_overtaken(&error) => match &options.version {
+                    Some(version) => {
+                        return Err(Error::conflict(format!(
+                            "it is not at version {version} any more"
+                        )));
+                    }
+                    // Somebody else changed it, or deleted it, since it was read.
+                    None => {
+                        pause(lost).await;
+                        continue;
+                    }
+                },
                 other => other?,
             };
             if answer.code == StatusCode::CREATED {
                 return Ok((Change::Created, answer));
             }
-            let now = version_of(&answer.value()?);
-            let change = match now.is_some() && now == before {
+            let is_same = match &before {
+                Some(before) => is_same(before, &answer.value()?),
+                None => false,
+            };
+            let change = match is_same {
                 true => Change::Unchanged,
                 false => Change::Updated,
             };
             return Ok((change, answer));
         }
-        Err(Error::conflict(format!(
-            "somebody else was faster {RACES} times"
-        )))
+        Err(outrun())
     }
 
     /// Suspends an object: its controller leaves it alone until it is resumed. What is suspended already stays so. A suspended Kustomization or HelmRelease that is deleted leaves what
@@ -221,16 +228,47 @@ impl FluxManager {
             })?,
             kind: Some(object.kind),
         };
-        for _ in 0..RACES {
+        for lost in 0..RACES {
             match self.requests.again(&request).await {
-                Err(error) if was_overtaken(&error) => {}
+                Err(error) if was_overtaken(&error) => pause(lost).await,
                 other => return other?.value(),
             }
         }
-        Err(Error::conflict(format!(
-            "somebody else was faster {RACES} times"
-        )))
+        Err(outrun())
     }
+}
+
+fn outrun() -> Error {
+    Error::conflict(format!("somebody else was faster {RACES} times"))
+}
+
+/// Between two tries: longer and longer, and never the same for two writers.
+async fn pause(lost: u32) {
+    let longest = 5_u64 << lost.min(5);
+    tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=longest))).await;
+}
+
+/// Whether two states of an object differ in nothing but version and times of writing.
+fn is_same(before: &Value, after: &Value) -> bool {
+    let bare = |object: &Value| {
+        let mut object = object.clone();
+        let metadata = object.get_mut("metadata").and_then(Value::as_object_mut);
+        if let Some(metadata) = metadata {
+            metadata.remove("resourceVersion");
+            for entry in metadata
+                .get_mut("managedFields")
+                .and_then(Value::as_array_mut)
+                .into_iter()
+                .flatten()
+            {
+                if let Some(entry) = entry.as_object_mut() {
+                    entry.remove("time");
+                }
+            }
+        }
+        object
+    };
+    bare(before) == bare(after)
 }
 
 /// What is sent of an object: what people write, and nothing that the server does.
@@ -280,6 +318,30 @@ fn was_overtaken(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn versions_and_times_are_no_difference() {
+        let object = |version: &str, time: &str, fields: Value, suspend: bool| {
+            json!({
+                "metadata": {"resourceVersion": version, "managedFields": [{"manager": "x", "time": time, "fieldsV1": fields}, 7]},
+                "spec": {"suspend": suspend},
+            })
+        };
+        let one = object("1", "2025-01-02T03:04:05Z", json!({}), false);
+        assert!(is_same(
+            &one,
+            &object("2", "2025-01-02T03:04:06Z", json!({}), false)
+        ));
+        assert!(!is_same(
+            &one,
+            &object("1", "2025-01-02T03:04:05Z", json!({"f:spec": {}}), false)
+        ));
+        assert!(!is_same(
+            &one,
+            &object("1", "2025-01-02T03:04:05Z", json!({}), true)
+        ));
+        assert!(is_same(&json!(null), &json!(null)));
+    }
 
     #[test]
     fn only_what_people_write_is_sent() {

@@ -150,9 +150,8 @@ fn is_handled(state: &State, token: &str) -> bool {
 
 fn unhandled(state: &State) -> Verdict {
     match state.condition("Reconciling") {
-        Some(condition) if state.is_running() && state.is_current(condition) => {
-            pending(Waiting::Run, condition)
-        }
+        // Of an older generation, perhaps: the controller is at work, and sees the newer one afterwards.
+        Some(condition) if state.is_running() => pending(Waiting::Run, condition),
         _ => Verdict::Pending {
             waiting: Waiting::Controller,
             reason: String::new(),

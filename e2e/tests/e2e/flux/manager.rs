@@ -361,7 +361,7 @@ async fn conflicts_and_bad_input_are_told_apart() -> Result<()> {
 
     let stale = ApplyOptions {
         version: made.object.metadata.resource_version.clone(),
-        ..force
+        ..force.clone()
     };
     let refused = theirs.apply(&mine, &stale).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
@@ -378,7 +378,7 @@ async fn conflicts_and_bad_input_are_told_apart() -> Result<()> {
         ),
     ] {
         let broken = sample::<GitRepository>(namespace.name(), spec)?;
-        let refused = theirs.create(&broken).await.unwrap_err();
+        let refused = theirs.apply(&broken, &force).await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{refused}");
         assert!(refused.to_string().contains(field), "{refused}");
     }
@@ -419,6 +419,7 @@ async fn made_and_changed_are_told_apart_under_contention() -> Result<()> {
                 0 => manager.suspend(&object).await?,
                 _ => drop(manager.resume(&object, None).await?),
             }
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
         anyhow::Ok(())
     };

@@ -204,6 +204,16 @@ fn kustomizations() {
             "pending Run Running health checks for revision new with a timeout of 1m0s",
         ),
         (
+            "health checks of the generation before run",
+            2,
+            json!({"observedGeneration": 1, "lastHandledReconcileAt": OLDER, "conditions": conditions(&[
+                ("Reconciling", "True", "Progressing", 1, "Running health checks for revision new with a timeout of 1m0s"),
+                ("Ready", "Unknown", "Progressing", 1, "Reconciliation in progress"),
+            ])}),
+            None,
+            "pending Run Running health checks for revision new with a timeout of 1m0s",
+        ),
+        (
             "handled, and running again",
             1,
             json!({"observedGeneration": 1, "lastHandledReconcileAt": TOKEN, "conditions": conditions(&[
