@@ -124,13 +124,20 @@ async fn what_no_controller_takes_up_is_withdrawn_or_terminated_later() -> Resul
     let stored = ApplicationStore::get(&over_rest, &app).await?.app;
     assert!(stored.suspended);
     server.start_controller().await?;
-    tokio::time::timeout(PATIENCE, async {
+    let carried_out = tokio::time::timeout(PATIENCE, async {
         while config_maps(&argocd, &name).await? != "map=1 " {
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         anyhow::Ok(())
-    })
-    .await??;
+    });
+    if carried_out.await.is_err() {
+        let seen = client.get_application(&app).await?;
+        anyhow::bail!(
+            "the rollback is not carried out: {:?}, {:?}",
+            seen.operation,
+            seen.status.and_then(|status| status.operation_state)
+        );
+    }
     over_rest
         .wait_for(&app, PATIENCE, |status| {
             status.sync == SyncStatus::OutOfSync
