@@ -53,6 +53,8 @@ pub(crate) fn start(
         .arg(format!("--kubeconfig={}", cluster.kubeconfig().display()))
         .arg(format!("--config={}", config.display()))
         .arg("--manage-all-nodes=true")
+        // Without a lease the node is taken for lost after a while.
+        .arg("--node-lease-duration-seconds=40")
         .arg("--node-ip=127.0.0.1")
         .arg(format!("--server-address=127.0.0.1:{}", free_port()?));
     Process::spawn(session, name, &mut command)

@@ -50,7 +50,7 @@ impl World {
             "apiVersion": "kustomize.config.k8s.io/v1beta1", "kind": "Kustomization", "resources": root,
         })
         .to_string();
-        files.push(("kustomization.yaml", &root));
+        files.push(("kustomization.yaml", &*root));
         let commit = gitea.commit(&repository, "first", &files).await?;
         let namespace = flux.cluster.namespace(prefix).await?;
         let client = namespace.client();
