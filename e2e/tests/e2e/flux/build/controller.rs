@@ -267,7 +267,7 @@ async fn what_the_controller_refuses_is_refused() -> Result<()> {
         json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": "map"}, "data": {"a": text}})
             .to_string()
     };
-    let encrypted = "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\ndata: {a: YQ==}\nsops: {mac: 'ENC[x]'}\n";
+    let encrypted = "apiVersion: v1\nkind: Secret\nmetadata: {name: db}\nstringData: {a: 'ENC[AES256_GCM,data:x]'}\nsops: {mac: 'ENC[x]'}\n";
     let files = [
         ("bad-expression/map.yaml", map("${v")),
         ("bad-yaml/map.yaml", map("a ${breaks}")),
