@@ -80,7 +80,8 @@ pub enum Exclusion {
 /// - Objects get the labels of their owner and `commonMetadata`, unless [`raw`](Self::raw).
 ///
 /// Stricter than the controller: a `..` too many in `spec.path`, two objects with one identity, a name or label that substitution makes a
-/// number, and keys twice in what substitution makes are errors; the controller goes on with something else than was meant. It reads
+/// number, keys twice in what substitution makes, and a Secret that SOPS encrypted where the spec has no `decryption` (the controller
+/// means to refuse it, and applies what is encrypted) are errors; the controller goes on with something else than was meant. It reads
 /// an unknown field inside of a patch or generator over; kustomize, which sees these here, does not.
 #[derive(Clone)]
 pub struct Builder {
