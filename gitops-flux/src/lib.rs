@@ -35,6 +35,7 @@ pub mod bootstrap;
 pub mod build;
 pub mod check;
 pub mod convert;
+mod deadline;
 pub mod diff;
 pub mod events;
 pub mod graph;

@@ -1,5 +1,7 @@
 //! The manager against an API server that misbehaves: what a real one does only under load or when it dies.
 
+#![allow(clippy::unwrap_used)]
+
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};

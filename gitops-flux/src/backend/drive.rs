@@ -22,6 +22,7 @@ use super::access::{Loaded, was_overtaken};
 use super::record::{APPLIED, Deployed, Ended, HISTORY, OPERATION, Record, Step, deployed};
 use super::{FluxBackend, outcome, pin, status};
 use crate::convert::{PINNED, Workload, is_manual};
+use crate::deadline;
 use crate::kind::FluxKind;
 use crate::manager::FluxRef;
 use crate::reconcile::{
@@ -163,7 +164,7 @@ impl Driver<'_> {
 
     fn deadline(&self) -> Instant {
         let left = self.record.deadline.duration_since(Timestamp::now());
-        Instant::now() + Duration::try_from(left).unwrap_or_default()
+        deadline::after(Duration::try_from(left).unwrap_or_default())
     }
 
     // The source.
@@ -345,7 +346,7 @@ impl Driver<'_> {
     /// One run goes on to its end: no controller can be called back. No further one begins.
     async fn terminated(self) -> Result<()> {
         let object = self.loaded.workload_ref();
-        let deadline = Instant::now() + self.backend.options.terminate;
+        let deadline = deadline::after(self.backend.options.terminate);
         let mut events = self.backend.manager.watch_one(&object);
         let mut state = State::of(&self.loaded.value);
         while state.is_running() {
@@ -372,7 +373,7 @@ impl Driver<'_> {
         let fatal = matches!(failure.cause, Cause::Suspended | Cause::Deleted);
         if !fatal && self.record.attempt < self.record.ask.retries {
             let pause = self.record.pause();
-            if Instant::now() + pause < self.deadline() {
+            if deadline::after(pause) < self.deadline() {
                 tracing::debug!(app = %self.app, why, "an operation is tried again");
                 tokio::time::sleep(pause).await;
                 self.loaded = self.backend.reload(&self.loaded).await?;

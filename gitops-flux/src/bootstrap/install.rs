@@ -10,6 +10,7 @@ use gitops_kube::health::HealthRules;
 use tokio::time::Instant;
 
 use super::BootstrapOptions;
+use crate::deadline;
 use crate::kind::KUSTOMIZE;
 use crate::view;
 
@@ -130,7 +131,7 @@ pub(super) async fn wait(
 ) -> Result<()> {
     let kind = view::native("apps", "Deployment", "deployments", Scope::Namespaced);
     let rules = HealthRules::kstatus();
-    let deadline = Instant::now() + timeout;
+    let deadline = deadline::after(timeout);
     let mut left: Vec<(&Object, String)> = objects
         .iter()
         .filter(|object| object.kind() == "Deployment" && object.group() == "apps")

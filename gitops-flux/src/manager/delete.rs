@@ -6,10 +6,10 @@ use futures::StreamExt as _;
 use gitops_core::{Error, Result, ResultExt as _};
 use http::Method;
 use serde_json::json;
-use tokio::time::Instant;
 
 use super::request::{Request, object as path_of};
 use super::{FluxManager, FluxRef};
+use crate::deadline;
 
 /// How to delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -65,7 +65,7 @@ impl FluxManager {
     }
 
     async fn until_gone(&self, object: &FluxRef, uid: &str, timeout: Duration) -> Result<()> {
-        let deadline = Instant::now() + timeout;
+        let deadline = deadline::after(timeout);
         let mut events = self.watch_one(object);
         let mut finalizers = String::new();
         loop {

@@ -12,6 +12,7 @@ use super::token::{self, FORCE_AT, REQUESTED_AT, RESET_AT};
 use super::verdict::Expectation;
 use super::wait::Waiter;
 use super::{repository_of, source_of};
+use crate::deadline;
 use crate::manager::{FluxManager, FluxRef};
 use crate::{FluxKind, FluxResource};
 
@@ -41,7 +42,7 @@ impl FluxManager {
             .wait
             .as_ref()
             .map_or_else(|| WaitOptions::default().timeout, |options| options.timeout);
-        self.ask(object, options.clone(), Instant::now() + timeout)
+        self.ask(object, options.clone(), deadline::after(timeout))
             .await
     }
 

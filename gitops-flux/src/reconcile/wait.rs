@@ -15,6 +15,7 @@ use super::source_of;
 use super::state::State;
 use super::verdict::{Cause, Expectation, Failure, Verdict, Waiting, verdict};
 use crate::FluxKind;
+use crate::deadline;
 use crate::manager::{FluxManager, FluxRef};
 
 /// What lies outside of the object (its source) is looked at again after so long.
@@ -35,7 +36,7 @@ impl FluxManager {
     /// - `Conflict` when the object is suspended, being deleted, or replaced by another; `NotFound` when it is not there, or is deleted meanwhile.
     pub async fn wait(&self, object: &FluxRef, options: &WaitOptions) -> Result<Reconciled> {
         let object = self.resolve(object);
-        let deadline = Instant::now() + options.timeout;
+        let deadline = deadline::after(options.timeout);
         let value = within(deadline, self.get_value(&object)).await?;
         Waiter::new(self, &object, options, deadline)
             .run(value, Expectation::default())
@@ -105,7 +106,7 @@ impl<'a> Waiter<'a> {
             }
             let mut wake = self.deadline;
             if let Some(pause) = pause {
-                wake = wake.min(now + pause);
+                wake = wake.min(deadline::after(pause));
             }
             match tokio::time::timeout_at(wake, events.next()).await {
                 Err(_) => {}
