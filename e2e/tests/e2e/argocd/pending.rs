@@ -126,6 +126,19 @@ async fn what_no_controller_takes_up_is_withdrawn_or_terminated_later() -> Resul
     server.start_controller().await?;
     let carried_out = tokio::time::timeout(PATIENCE, async {
         while config_maps(&argocd, &name).await? != "map=1 " {
+            let seen = client.get_application(&app).await?;
+            let state = seen.status.and_then(|status| status.operation_state);
+            // A controller that has just started may not have seen the project yet, and says so.
+            let too_early = state.is_some_and(|state| {
+                state.phase == "Error"
+                    && state
+                        .message
+                        .is_some_and(|message| message.contains("project default which does not"))
+            });
+            if too_early && seen.operation.is_none() {
+                RevisionHistory::roll_back(&over_rest, &app, first, &SyncOptions::default())
+                    .await?;
+            }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
         anyhow::Ok(())

@@ -11,9 +11,9 @@ use gitops_core::manifest::yaml;
 use gitops_flux::manager::{ApplyOptions, Change, DeleteOptions, FluxEvent, ListOptions};
 use gitops_flux::reconcile::WaitOptions;
 use gitops_flux::types::{
-    Alert, Bucket, ExternalArtifact, GitRepository, HelmChart, HelmRelease, HelmRepository,
-    ImagePolicy, ImageRepository, ImageUpdateAutomation, Kustomization, OCIRepository, Provider,
-    Receiver,
+    Alert, Bucket, ExternalArtifact, GitRepository, GoDuration, HelmChart, HelmRelease,
+    HelmRepository, ImagePolicy, ImageRepository, ImageUpdateAutomation, Kustomization,
+    OCIRepository, Provider, Receiver,
 };
 use gitops_flux::{FluxKind, FluxManager, FluxOptions, FluxRef, FluxResource};
 use serde_json::{Value, json};
@@ -137,7 +137,7 @@ async fn lifecycle<K: FluxResource>(flux: &Flux, spec: Value, change: Value) -> 
         let theirs = flux.cli(&args).await?;
         let theirs = yaml::parse_value("theirs.yaml", theirs.as_bytes())?;
         let ours = yaml::parse_value("ours.yaml", exported.to_yaml().as_bytes())?;
-        assert_eq!(pruned(ours), pruned(theirs), "{kind}");
+        assert_eq!(compared(ours), compared(theirs), "{kind}");
     }
 
     if kind.can_suspend() {
@@ -168,14 +168,23 @@ async fn lifecycle<K: FluxResource>(flux: &Flux, spec: Value, change: Value) -> 
     Ok(())
 }
 
-/// Without what Go's types write although nobody set it.
-fn pruned(value: Value) -> Value {
+/// Without what Go's types write although nobody set it, or leave out although somebody did, and with durations as numbers: the command writes `1h` as `1h0m0s`.
+fn compared(value: Value) -> Value {
     match value {
-        Value::Object(map) => {
-            let kept = map.into_iter().map(|(key, value)| (key, pruned(value)));
-            kept.filter(|(_, value)| *value != json!({}) && *value != json!("") && !value.is_null())
-                .collect()
-        }
+        Value::Object(map) => map
+            .into_iter()
+            .map(|(key, value)| match (&*key, value.as_str()) {
+                ("interval" | "retryInterval" | "timeout", Some(text)) => {
+                    let length = GoDuration::new(text).duration();
+                    (
+                        key,
+                        length.map_or(value, |length| json!(length.as_secs_f64())),
+                    )
+                }
+                _ => (key, compared(value)),
+            })
+            .filter(|(_, value)| ![json!({}), json!(""), json!(false), json!(null)].contains(value))
+            .collect(),
         other => other,
     }
 }
@@ -413,6 +422,10 @@ async fn made_and_changed_are_told_apart_under_contention() -> Result<()> {
     assert_eq!(created.count(), 4, "{changes:?}");
 
     let object = FluxRef::to::<Alert>(namespace.name(), "alert-0");
+    // What the definition's defaults set is ours from now on.
+    let mut alert = manager.get::<Alert>(namespace.name(), "alert-0").await?;
+    alert.spec.suspend = None;
+    manager.create(&alert).await?;
     let stir = async {
         for round in 0..40 {
             match round % 2 {
@@ -424,8 +437,6 @@ async fn made_and_changed_are_told_apart_under_contention() -> Result<()> {
         anyhow::Ok(())
     };
     let same = async {
-        let mut alert = manager.get::<Alert>(namespace.name(), "alert-0").await?;
-        alert.spec.suspend = None;
         let mut seen = BTreeSet::new();
         for _ in 0..10 {
             // What somebody else changes meanwhile is never taken for a change of ours.
