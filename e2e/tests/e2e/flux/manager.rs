@@ -246,8 +246,8 @@ async fn appliers_live_and_die() -> Result<()> {
     lifecycle::<HelmRelease>(
         flux,
         json!({
-            "interval": "1h", "values": {"replicas": 2, "list": [1, "two", {"three": null}]},
-            "chart": {"spec": {"chart": "none", "version": "1.x", "sourceRef": {"kind": "HelmRepository", "name": "none"}}},
+            "interval": "1h", "values": {"replicas": 2, "list": [1, "two", {"three": 3}]},
+            "chart": {"spec": {"chart": "none", "version": "1.x", "reconcileStrategy": "ChartVersion", "sourceRef": {"kind": "HelmRepository", "name": "none"}}},
         }),
         json!({"maxHistory": 3}),
     )
