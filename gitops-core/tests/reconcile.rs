@@ -371,6 +371,38 @@ async fn drift_is_looked_at_when_the_watch_tells_it() {
     running.shut_down().await;
 }
 
+/// A watch that reads states may miss those in between: what it tells then is the same as what it told last, and yet another state.
+#[tokio::test(start_paused = true)]
+async fn drift_after_a_sync_is_seen_when_the_watch_missed_the_sync() {
+    let world = World::new(&["a"]).await;
+    let wanted = Arc::new(Mutex::new(true));
+    let once = Arc::clone(&wanted);
+    let rule = rule_fn("drifted", move |_| {
+        Ok(match std::mem::take(&mut *once.lock().unwrap()) {
+            true => Decision::yes("it drifted"),
+            false => Decision::no("it did not"),
+        })
+    });
+    let strategy = SyncStrategy::new().rule(rule);
+    let mut running = world.run(world.reconciler().strategy(strategy));
+    after(1).await;
+    world.tell_status("a", SyncStatus::OutOfSync);
+    after(60).await;
+    assert_eq!(world.synced(), ["a@r1"]);
+    world.told();
+    *wanted.lock().unwrap() = true;
+    world.tell_status("a", SyncStatus::OutOfSync);
+    after(3).await;
+    assert_eq!(world.synced(), ["a@r1"]);
+    let told = world.told_names();
+    assert_eq!(
+        told.first().map(String::as_str),
+        Some("a statusChanged"),
+        "{told:?}"
+    );
+    running.shut_down().await;
+}
+
 #[tokio::test(start_paused = true)]
 async fn notifiers_that_hang_or_panic_keep_no_sync_and_no_other_notifier_waiting() {
     let world = World::new(&["a"]).await;

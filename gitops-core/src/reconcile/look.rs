@@ -180,8 +180,9 @@ impl Looker {
         if app.suspended && !manual {
             return Err(Looked::Idle);
         }
+        let asked = Instant::now();
         let (status, revisions) = self.state(&app).await.map_err(failed("a state"))?;
-        self.tell_state(app_ref, &status);
+        self.tell_state(app_ref, &status, asked);
         if status
             .operation
             .as_ref()
@@ -353,12 +354,14 @@ impl Looker {
         self.tell(app, "", kind);
     }
 
-    /// Tells of a state that is another than before, unless the backend did.
-    pub(super) fn tell_state(&self, app: &AppRef, status: &ApplicationStatus) {
+    /// Tells of a state, read at `at`, that is another than before, unless the backend did; says whether it is.
+    pub(super) fn tell_state(&self, app: &AppRef, status: &ApplicationStatus, at: Instant) -> bool {
         let (sync, health) = (status.sync, status.health.status);
-        if self.states.changed(app, sync, health) {
+        let changed = self.states.changed(app, sync, health, at);
+        if changed {
             self.tell(app, "", EventKind::StatusChanged { sync, health });
         }
+        changed
     }
 
     /// Whether a sync of ours may run.

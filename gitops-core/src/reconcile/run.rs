@@ -348,8 +348,15 @@ impl Loop {
     }
 
     pub(super) fn backend_event(&mut self, event: SyncEvent) {
-        if let EventKind::StatusChanged { sync, health } = event.kind {
-            self.looker.states.changed(&event.app, sync, health);
+        let states = &self.looker.states;
+        match &event.kind {
+            EventKind::StatusChanged { sync, health } => {
+                states.changed(&event.app, *sync, *health, Instant::now());
+            }
+            EventKind::SyncFinished { outcome } if outcome.is_success() => {
+                states.synced(&event.app);
+            }
+            _ => {}
         }
         let _ = self.looker.events.send(event);
     }
@@ -374,12 +381,14 @@ impl Loop {
         }
         let known = self.known.entry(&app);
         let before = known.seen.replace(now);
-        if before == Some(now) || !known.owned() {
+        if !known.owned() {
             return;
         }
-        self.looker.tell_state(&app, &status);
+        // The watch may have left out what came between: a state like its last one can be another than the one that was told.
+        let told = self.looker.tell_state(&app, &status, Instant::now());
         // The first one comes with the list. While something runs, its end is what counts.
-        if before.is_some() && !busy {
+        let news = told || before.is_some_and(|before| before != now);
+        if news && !busy {
             let at = known.not_before.unwrap_or_else(Instant::now);
             self.queue.at(&app, at);
         }

@@ -103,6 +103,9 @@ impl Looker {
                 self.set_open(app, false);
                 let success = outcome.is_success();
                 if !self.backend_tells {
+                    if success {
+                        self.states.synced(app);
+                    }
                     let outcome = Box::new(outcome);
                     self.tell(app, &operation.id, EventKind::SyncFinished { outcome });
                 }
