@@ -18,10 +18,13 @@ mod call;
 mod cluster;
 mod config;
 mod files;
+mod locate;
 mod model;
+mod operation;
 mod project;
 mod repository;
 mod resource;
+mod revision;
 mod session;
 mod set;
 mod settings;
@@ -37,14 +40,13 @@ use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
 
 pub use self::account::{Account, AccountToken, UserInfo};
-pub use self::application::{
-    ApplicationQuery, CreateOptions, RollbackRequest, SyncOptionsItems, SyncRequest,
-};
+pub use self::application::{ApplicationQuery, CreateOptions};
 pub use self::call::Refresh;
 pub use self::cluster::ClusterId;
 pub use self::config::{ClientCertificate, Config, RetryOptions};
 pub use self::files::LocalConfig;
 pub use self::model::*;
+pub use self::operation::{RollbackRequest, SyncOptionsItems, SyncRequest};
 pub use self::repository::Access;
 pub use self::resource::{LogEntry, LogQuery, PatchType, ResourceRef};
 

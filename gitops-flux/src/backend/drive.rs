@@ -8,52 +8,39 @@
 //! Each step is one change of the workload's record, made at the version that was read, and can be made by anybody: the task that the sync left behind, whoever waits, another process. What two do
 //! at once is done once.
 
+mod end;
+mod wait;
+
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use gitops_core::application::{AppRef, OperationPhase};
-use gitops_core::backend::{ResourceAction, SyncOutcome};
-use gitops_core::{Error, ErrorKind, Result};
+use gitops_core::backend::SyncOutcome;
+use gitops_core::{Error, Result};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
 
+use self::wait::Judged;
 use super::access::{Loaded, was_overtaken};
-use super::record::{APPLIED, Deployed, Ended, HISTORY, OPERATION, Record, Step, deployed};
+use super::record::{Record, Step};
 use super::{FluxBackend, outcome, pin, status};
-use crate::convert::{PINNED, Workload, is_manual};
+use crate::convert::Workload;
 use crate::deadline;
-use crate::kind::FluxKind;
 use crate::manager::FluxRef;
-use crate::reconcile::{
-    Cause, Expectation, FORCE_AT, Failure, REQUESTED_AT, State, Verdict, Waiting, verdict,
-};
+use crate::reconcile::{Expectation, FORCE_AT, Failure, REQUESTED_AT, State};
 use crate::types::InventoryEntry;
 
 const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(10);
-/// What lies outside of an object is looked at again after so long.
-const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// How far the controllers' caches may be behind, as a rule: milliseconds, more on a busy machine. What they apply meanwhile is not taken for the result.
 const CACHES: Duration = Duration::from_secs(1);
-/// How long a failure that may be an older run's is doubted.
-const SETTLE: Duration = Duration::from_secs(5);
 
 /// The error of an operation that nothing is known of.
 pub(super) fn unknown(app: &AppRef, id: &str) -> Error {
     Error::not_found(format!(
         "nothing is known of operation {id} of application {app}: a newer one may have taken its place"
     ))
-}
-
-/// How a wait for one object ended.
-enum Judged {
-    Done,
-    Failed(Failure),
-    /// The record changed: look at it again.
-    Changed,
-    /// The time is up, or nobody answers; with what it waited for.
-    Late(String),
 }
 
 /// Carries operation `id` on until it has ended.
@@ -365,321 +352,6 @@ impl Driver<'_> {
         self.end(OperationPhase::Failed, message.to_owned(), Vec::new())
             .await
     }
-
-    // The end.
-
-    /// Another try, or the end.
-    async fn failed(mut self, why: &str, failure: &Failure) -> Result<()> {
-        let fatal = matches!(failure.cause, Cause::Suspended | Cause::Deleted);
-        if !fatal && self.record.attempt < self.record.ask.retries {
-            let pause = self.record.pause();
-            if deadline::after(pause) < self.deadline() {
-                tracing::debug!(app = %self.app, why, "an operation is tried again");
-                tokio::time::sleep(pause).await;
-                self.loaded = self.backend.reload(&self.loaded).await?;
-                let now = self.loaded.record()?;
-                if now.as_ref() != Some(&self.record) {
-                    return Ok(());
-                }
-                self.record.attempt += 1;
-                self.record.step = Step::Source;
-                return self.write(json!({})).await;
-            }
-        }
-        let resources = match self.record.step {
-            Step::Workload => {
-                outcome::resources(
-                    self.backend,
-                    &self.loaded,
-                    &self.record,
-                    self.before.as_deref(),
-                )
-                .await
-            }
-            _ => Vec::new(),
-        };
-        self.end(OperationPhase::Failed, why.to_owned(), resources)
-            .await
-    }
-
-    async fn explained(&self, object: &FluxRef, mut message: String) -> String {
-        let explain = self.backend.manager.explain(object);
-        if let Ok(Ok(explanation)) =
-            tokio::time::timeout(self.backend.manager.options().deadline, explain).await
-            && !explanation.is_empty()
-        {
-            message.push_str(&format!("; {explanation}"));
-        }
-        message
-    }
-
-    /// Notes how it ended, and puts everything back to where it is between operations.
-    async fn end(
-        mut self,
-        phase: OperationPhase,
-        message: String,
-        resources: Vec<(String, ResourceAction)>,
-    ) -> Result<()> {
-        let finished_at = Timestamp::now();
-        let revisions: Vec<String> = match (phase, status::applied(&self.loaded)) {
-            (OperationPhase::Succeeded, Some(applied)) => {
-                vec![status::revision(&self.loaded, &applied)]
-            }
-            // What it did not get to is not of this operation.
-            _ => status::applied(&self.loaded)
-                .filter(|applied| {
-                    self.record.step == Step::Workload
-                        && self.record.expected.as_ref() == Some(applied)
-                })
-                .map(|applied| status::revision(&self.loaded, &applied))
-                .into_iter()
-                .collect(),
-        };
-        let workload = self.loaded.workload();
-        let app = self.backend.application(&self.loaded.parts)?;
-        let own = status::own_spec(&app);
-        let mut annotations = json!({});
-        if phase == OperationPhase::Succeeded
-            && let Some(applied) = status::applied(&self.loaded)
-        {
-            let mut all = deployed(workload).unwrap_or_default();
-            let last = all.last().map_or(0, |entry| entry.id);
-            all.push(Deployed {
-                id: finished_at.as_millisecond().max(last + 1),
-                revision: applied,
-                revisions: revisions.clone(),
-                started_at: self.record.started_at,
-                deployed_at: finished_at,
-                initiated_by: self.record.ask.initiator.name.clone(),
-            });
-            let too_many = all.len().saturating_sub(app.history_limit().clamp(1, 50));
-            all.drain(..too_many);
-            annotations[HISTORY] = json!(to_text(&all)?);
-            annotations[APPLIED] = json!(status::digest(&self.loaded.parts));
-        }
-        let mut patch = json!({"metadata": {"annotations": annotations}, "spec": own});
-        if let Workload::Kustomization(_) = workload {
-            patch["spec"]["force"] = json!(self.record.before.force);
-            patch["spec"]["prune"] = json!(self.record.before.prune && !is_manual(&app));
-        }
-        if let Workload::HelmRelease(_) = workload
-            && let Some(version) = workload.annotation(PINNED)
-        {
-            patch["metadata"]["annotations"][PINNED] = Value::Null;
-            patch["spec"]["chart"] = json!({"spec": {"version": pin::chart_version(version)}});
-        }
-        self.record.end(Ended {
-            phase,
-            message,
-            revisions,
-            resources,
-            finished_at,
-        });
-        let is_pinned = self.loaded.parts.source.as_ref().is_some_and(|source| {
-            source
-                .metadata()
-                .annotations
-                .as_ref()
-                .is_some_and(|all| all.contains_key(PINNED))
-        });
-        self.record.step = match is_pinned {
-            true => Step::Release,
-            false => Step::Ended,
-        };
-        self.write(patch).await
-    }
-
-    /// The source follows again what it follows otherwise.
-    async fn release(mut self) -> Result<()> {
-        if let Some(object) = self.loaded.source_ref()
-            && let Some(live) = self.backend.find(&object).await?
-            && let Some(patch) = pin::unpin(&live)
-        {
-            let version = live["metadata"]["resourceVersion"]
-                .as_str()
-                .unwrap_or_default();
-            self.backend.patch_at(&object, version, patch).await?;
-        }
-        self.record.step = Step::Ended;
-        self.write(json!({})).await
-    }
-
-    /// Changes the workload with the record as it is here, if nobody else did.
-    async fn write(&self, mut patch: Value) -> Result<()> {
-        merge(
-            &mut patch,
-            json!({"metadata": {"annotations": {OPERATION: to_text(&self.record)?}}}),
-        );
-        let object = self.loaded.workload_ref();
-        self.backend
-            .patch_at(&object, self.loaded.version(), patch)
-            .await
-            .map(drop)
-    }
-
-    // Waiting.
-
-    /// Waits for one object. With `is_workload`, for a change of the record too.
-    async fn wait_for(
-        &self,
-        object: &FluxRef,
-        mut expected: Expectation,
-        is_workload: bool,
-    ) -> Result<Judged> {
-        let deadline = self.deadline();
-        let began = Instant::now();
-        let mut changed = began;
-        let mut first_status: Option<Value> = None;
-        let mut seen: Option<Value> = None;
-        let mut events = self.backend.manager.watch_one(object);
-        let mut records = match is_workload {
-            true => futures::stream::pending().boxed(),
-            false => self.backend.manager.watch_one(&self.loaded.workload_ref()),
-        };
-        let mut pause = LOOK_AGAIN;
-        loop {
-            let wake = deadline.min(Instant::now() + pause);
-            let event = tokio::select! {
-                event = events.next() => event,
-                record = records.next() => {
-                    if let Some(Ok(Some(value))) = record && self.is_changed(&value) {
-                        return Ok(Judged::Changed);
-                    }
-                    continue;
-                }
-                () = tokio::time::sleep_until(wake) => None,
-            };
-            match event {
-                Some(Ok(Some(value))) => {
-                    if is_workload && self.is_changed(&value) {
-                        return Ok(Judged::Changed);
-                    }
-                    first_status.get_or_insert_with(|| value["status"].clone());
-                    changed = Instant::now();
-                    seen = Some(value);
-                }
-                Some(Ok(None)) => {
-                    return Err(Error::new(
-                        ErrorKind::Failed,
-                        format!("{object} was deleted meanwhile"),
-                    ));
-                }
-                Some(Err(error)) => tracing::debug!(%object, %error, "a watch is interrupted"),
-                None => {}
-            }
-            let Some(value) = &seen else {
-                if Instant::now() >= deadline {
-                    return Ok(Judged::Late(format!(
-                        "the time was up before {object} could be read"
-                    )));
-                }
-                continue;
-            };
-            let state = State::of(value);
-            let mut now = verdict(&state, &expected);
-            if is_workload
-                && self.looks_outside(&now)
-                && let Some(revision) = self.newest(value, &expected).await?
-            {
-                expected.revision = Some(revision);
-                now = verdict(&state, &expected);
-            }
-            pause = LOOK_AGAIN;
-            let waiting = match now {
-                Verdict::Done { .. } if is_workload && !self.is_chart_settled(value).await? => {
-                    pause = FIRST_DELAY * 5;
-                    "its chart is not what it asks for yet".to_owned()
-                }
-                Verdict::Done { .. } => return Ok(Judged::Done),
-                Verdict::Failed(failure) => return Ok(Judged::Failed(failure)),
-                Verdict::Doubtful(failure) => {
-                    let left = SETTLE.saturating_sub(changed.elapsed());
-                    if left.is_zero() {
-                        return Ok(Judged::Failed(failure));
-                    }
-                    pause = left;
-                    said(&failure)
-                }
-                Verdict::Pending {
-                    waiting, message, ..
-                } => {
-                    let silent = first_status.as_ref() == Some(&value["status"]);
-                    if waiting == Waiting::Controller
-                        && silent
-                        && began.elapsed() >= self.backend.options.unanswered
-                    {
-                        return Ok(Judged::Late(format!(
-                            "{object}: no answer of {} within {:?}: does it run?",
-                            object.kind.controller(),
-                            self.backend.options.unanswered
-                        )));
-                    }
-                    message
-                }
-            };
-            if Instant::now() >= deadline {
-                return Ok(Judged::Late(format!(
-                    "the time was up while {object} was not done: {waiting}"
-                )));
-            }
-        }
-    }
-
-    fn is_changed(&self, value: &Value) -> bool {
-        let annotation = value["metadata"]["annotations"][OPERATION].as_str();
-        let record: Option<Record> = annotation.and_then(|text| serde_json::from_str(text).ok());
-        record.as_ref() != Some(&self.record)
-    }
-
-    /// Whether what a verdict depends on lies outside of the object.
-    fn looks_outside(&self, now: &Verdict) -> bool {
-        let is_chart = self.loaded.workload().is_helm();
-        match now {
-            Verdict::Doubtful(_) => true,
-            Verdict::Pending { waiting, .. } => *waiting == Waiting::Revision,
-            Verdict::Done { .. } => is_chart,
-            Verdict::Failed(_) => false,
-        }
-    }
-
-    /// Whether the chart of a release is made as the release asks for: the controller may have seen the one before.
-    async fn is_chart_settled(&self, workload: &Value) -> Result<bool> {
-        let wanted = &workload["spec"]["chart"]["spec"];
-        if wanted.is_null() {
-            return Ok(true);
-        }
-        let Some(named) = crate::reconcile::source_of(workload) else {
-            return Ok(true);
-        };
-        let Some(chart) = self.backend.find(&named).await? else {
-            return Ok(false);
-        };
-        let any = |version: &Value| {
-            version
-                .as_str()
-                .filter(|text| !text.is_empty())
-                .unwrap_or("*")
-                .to_owned()
-        };
-        Ok(any(&chart["spec"]["version"]) == any(&wanted["version"])
-            && chart["spec"]["chart"] == wanted["chart"]
-            && chart["status"]["observedGeneration"] == chart["metadata"]["generation"])
-    }
-
-    /// What the workload's source offers now.
-    async fn newest(&self, workload: &Value, expected: &Expectation) -> Result<Option<String>> {
-        let Some(source) = crate::reconcile::source_of(workload) else {
-            return Ok(None);
-        };
-        let tells = source.kind == FluxKind::HelmChart || !self.loaded.workload().is_helm();
-        let Some(live) = self.backend.find(&source).await? else {
-            return Ok(None);
-        };
-        let revision = State::of(&live).revision;
-        Ok(revision.filter(|revision| {
-            (tells || revision.contains(':')) && Some(revision) != expected.revision.as_ref()
-        }))
-    }
 }
 
 fn said(failure: &Failure) -> String {
@@ -687,11 +359,6 @@ fn said(failure: &Failure) -> String {
         "" => failure.message.clone(),
         reason => format!("{reason}: {}", failure.message),
     }
-}
-
-fn to_text(value: &impl serde::Serialize) -> Result<String> {
-    serde_json::to_string(value)
-        .map_err(|error| Error::internal("a record is no JSON").with_source(error))
 }
 
 /// Puts `more` into `patch`.
