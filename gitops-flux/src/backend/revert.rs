@@ -3,7 +3,7 @@
 use gitops_core::application::AppRef;
 use gitops_core::backend::{SyncOptions, SyncOutcome, SyncerExt as _};
 use gitops_core::manifest::TreeEntry;
-use gitops_core::{Error, Result};
+use gitops_core::{Error, ErrorKind, Result};
 use gitops_git::{
     CommitOptions, CommitOutcome, Edits, LfsPolicy, LinkPolicy, Repository, TreeOptions,
 };
@@ -78,7 +78,12 @@ async fn edits(
     for path in paths {
         let then = repository.tree_with(commit, path, &read).await?;
         let now = match snapshot.commit() {
-            Some(now) => repository.tree_with(now, path, &read).await.ok(),
+            Some(now) => match repository.tree_with(now, path, &read).await {
+                Ok(tree) => Some(tree),
+                Err(error) if error.kind() == ErrorKind::NotFound => None,
+                // What is there now is not known, and what is too much would stay.
+                Err(error) => return Err(error),
+            },
             None => None,
         };
         let full = |name: &str| match path.trim_matches('/') {
@@ -162,5 +167,62 @@ impl FluxBackend {
             commit: pushed,
             outcome,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use git2::Signature;
+    use gitops_git::RepositoryOptions;
+
+    use super::*;
+
+    /// Commits these files to `main`, below folders.
+    fn commit(git: &git2::Repository, folders: &[(&str, &[&str])]) -> String {
+        let blob = git.blob(b"kind: ConfigMap\n").unwrap();
+        let mut root = git.treebuilder(None).unwrap();
+        for (folder, files) in folders {
+            let mut tree = git.treebuilder(None).unwrap();
+            for file in *files {
+                tree.insert(file, blob, 0o100_644).unwrap();
+            }
+            root.insert(folder, tree.write().unwrap(), 0o040_000)
+                .unwrap();
+        }
+        let tree = git.find_tree(root.write().unwrap()).unwrap();
+        let who = Signature::now("T", "t@example.com").unwrap();
+        let parent = git.find_reference("refs/heads/main");
+        let parent = parent.map(|parent| parent.peel_to_commit().unwrap());
+        let parents: Vec<_> = parent.iter().collect();
+        let made = git.commit(Some("refs/heads/main"), &who, &who, "m", &tree, &parents);
+        made.unwrap().to_string()
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_read_is_not_taken_for_nothing() {
+        let (origin, cache) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        let git = git2::Repository::init_bare(origin.path()).unwrap();
+        let first = commit(&git, &[("app", &["a.yaml"]), ("old", &["a.yaml"])]);
+        commit(&git, &[("app", &["a.yaml", "more.yaml", "x\\y"])]);
+        let options = RepositoryOptions::default().cache_dir(cache.path());
+        let repository = Repository::open(origin.path().to_str().unwrap(), options)
+            .await
+            .unwrap();
+        repository.fetch().await.unwrap();
+        let mut committing = CommitOptions::new("T", "t@example.com", "back");
+        committing.branch = Some("main".into());
+        let back = async |path: &str| {
+            let (repository, first, paths) = (&repository, &first, &[path.to_owned()]);
+            repository
+                .commit(&committing, |snapshot| async move {
+                    edits(repository, &snapshot, first, paths, Edits::new()).await
+                })
+                .await
+        };
+        // The name that cannot be read hides that there is more than there was.
+        let refused = back("app").await.unwrap_err();
+        assert_eq!(refused.kind(), ErrorKind::InvalidInput, "{refused}");
+        // What is not there any more comes back.
+        assert!(back("old").await.unwrap().commit().is_some());
     }
 }
