@@ -8,11 +8,13 @@ use gitops_core::backend::{
 use gitops_core::{Error, Result};
 use jiff::Timestamp;
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::Time;
+use sha2::{Digest as _, Sha256};
 
 use super::access::Loaded;
 use super::record::deployed;
 use super::{FluxBackend, start, status};
 use crate::convert::{Workload, is_manual};
+use crate::types::{HelmRelease, ReleaseSnapshot};
 
 /// What becomes of automated sync, which would undo a rollback at once.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -48,7 +50,7 @@ fn at(time: Option<&Time>) -> Option<Timestamp> {
     Timestamp::from_nanosecond(time?.0.as_nanosecond()).ok()
 }
 
-/// The past syncs, oldest first: those of this backend's operations, which it notes, and those that Flux did by itself, as far as its own history (of five contents) tells of them.
+/// The past syncs, oldest first: those of this backend's operations, which it notes, and those that Flux did by itself, as far as its own history (of five contents) tells of them, and of what.
 pub(super) fn entries(loaded: &Loaded) -> Result<Vec<HistoryEntry>> {
     let noted = deployed(loaded.workload())?;
     // What was applied on the way, from a source that the controller had not seen change yet, is of the operation that went on. Flux's times have no fractions.
@@ -65,12 +67,9 @@ pub(super) fn entries(loaded: &Loaded) -> Result<Vec<HistoryEntry>> {
                 .status
                 .iter()
                 .flat_map(|status| status.history.iter().flatten());
-            // The newest comes first: of two in one second it has the greater number.
-            let newest_first: Vec<_> = history
-                .filter(|snapshot| snapshot.last_reconciled_status == "ReconciliationSucceeded")
-                .collect();
-            let count = newest_first.len();
-            for (n, snapshot) in newest_first.into_iter().enumerate() {
+            let succeeded = history
+                .filter(|snapshot| snapshot.last_reconciled_status == "ReconciliationSucceeded");
+            for snapshot in succeeded {
                 let Some(flux) = snapshot
                     .metadata
                     .as_ref()
@@ -88,7 +87,7 @@ pub(super) fn entries(loaded: &Loaded) -> Result<Vec<HistoryEntry>> {
                     continue;
                 }
                 all.push(HistoryEntry {
-                    id: first.as_millisecond() + i64::try_from(count - n).unwrap_or_default(),
+                    id: first.as_millisecond() + within_a_second(&snapshot.digest),
                     revisions: vec![status::revision(loaded, flux)],
                     deployed_at: Some(first),
                     ..HistoryEntry::default()
@@ -104,16 +103,24 @@ pub(super) fn entries(loaded: &Loaded) -> Result<Vec<HistoryEntry>> {
                 let Some(first) = at(snapshot.last_deployed.as_ref()) else {
                     continue;
                 };
-                let is_noted = passed_through(first)
-                    || noted
-                        .iter()
-                        .any(|entry| entry.revision.starts_with(&snapshot.chart_version));
-                if is_noted || !matches!(snapshot.status.as_str(), "deployed" | "superseded") {
+                if passed_through(first)
+                    || !matches!(snapshot.status.as_str(), "deployed" | "superseded")
+                {
+                    continue;
+                }
+                let Some(revision) = chart_revision(loaded, object, snapshot) else {
+                    continue;
+                };
+                if noted
+                    .iter()
+                    .any(|entry| entry.revisions.first() == Some(&revision))
+                {
                     continue;
                 }
                 all.push(HistoryEntry {
-                    id: first.as_millisecond(),
-                    revisions: vec![snapshot.chart_version.clone()],
+                    // Its digest changes when another takes its place; its number in helm's own history does not.
+                    id: first.as_millisecond() + snapshot.version.rem_euclid(1000),
+                    revisions: vec![revision],
                     deployed_at: Some(first),
                     ..HistoryEntry::default()
                 });
@@ -125,6 +132,29 @@ pub(super) fn entries(loaded: &Loaded) -> Result<Vec<HistoryEntry>> {
     Ok(all)
 }
 
+/// Flux's times have no fractions. Of what it did in one second each has a number of its own, which does not depend on what else is in the list: that changes with each run.
+fn within_a_second(digest: &str) -> i64 {
+    let hash = Sha256::digest(digest.as_bytes());
+    i64::from(u16::from_be_bytes([hash[0], hash[1]]) % 1000)
+}
+
+/// The revision that a sync could go back to, of a release that helm-controller made by itself; none where helm's history does not tell it: of a chart in Git it has twelve digits of the commit.
+fn chart_revision(
+    loaded: &Loaded,
+    release: &HelmRelease,
+    snapshot: &ReleaseSnapshot,
+) -> Option<String> {
+    if release.spec.chart_ref.is_some() {
+        return snapshot.oci_digest.clone().filter(|text| !text.is_empty());
+    }
+    if loaded.parts.is_git() {
+        let chart = loaded.chart.as_ref()?;
+        let commit = status::chart_commit(chart, &snapshot.chart_version)?;
+        return Some(status::revision(loaded, commit));
+    }
+    Some(snapshot.chart_version.clone())
+}
+
 impl FluxBackend {
     /// Goes back to entry `id` of the history and waits for the end. Automated sync is refused, paused, or paused and restored, as `options` say; it is never left off without
     /// [saying](RollbackOutcome::auto_sync_paused) so.
@@ -132,7 +162,7 @@ impl FluxBackend {
     /// A caller that drops the future after the pause leaves the application suspended, which `spec.suspend` says to everybody.
     ///
     /// # Errors
-    /// `NotFound` for an entry that is not there; `Conflict` with [`AutoSync::Refuse`]; what waiting meets. When the application could not be resumed, the error says so.
+    /// `NotFound` for an entry that is not there; `Conflict` with [`AutoSync::Refuse`], and for a source that others may use; what waiting meets. When the application could not be resumed, the error says so.
     pub async fn roll_back_and_wait(
         &self,
         app: &AppRef,
@@ -185,8 +215,9 @@ impl RevisionHistory for FluxBackend {
         entries(&self.load(app).await?)
     }
 
-    /// A sync at the entry's revision: the source (for a chart of a Helm repository, the version) is pinned for the operation. What follows afterwards is as after any sync at a revision: nothing is
-    /// reconciled until somebody asks, or resumes.
+    /// A sync at the entry's revision, with the settings of now: of a `HelmRelease` the chart goes back and the values do not (helm's own rollback is not asked for). The source (for a chart of a
+    /// Helm repository, the version) is pinned for the operation; `Conflict` for a source that others may use, which `roll_back_in_git` (feature `git`) goes round. What follows afterwards is as after
+    /// any sync at a revision: nothing is reconciled until somebody asks, or resumes.
     async fn roll_back(&self, app: &AppRef, id: i64, options: &SyncOptions) -> Result<Operation> {
         let loaded = self.load(app).await?;
         let entry = entry(&loaded, app, id)?;
@@ -201,5 +232,126 @@ impl RevisionHistory for FluxBackend {
             ..options.clone()
         };
         start::sync(self, app, &options).await
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::backend::record::HISTORY;
+    use crate::convert::{Parts, SourceObject};
+
+    fn loaded(workload: Workload, source: Option<SourceObject>) -> Loaded {
+        Loaded {
+            parts: Parts { source, workload },
+            chart: None,
+            value: Value::Null,
+        }
+    }
+
+    fn kustomization(history: Value) -> Loaded {
+        let object = json!({
+            "spec": {"sourceRef": {"kind": "GitRepository", "name": "a"}},
+            "status": {"history": history},
+        });
+        loaded(
+            Workload::Kustomization(Box::new(serde_json::from_value(object).unwrap())),
+            None,
+        )
+    }
+
+    fn release(meta: Value, spec: Value, history: Value, source: SourceObject) -> Loaded {
+        let object = json!({"metadata": meta, "spec": spec, "status": {"history": history}});
+        loaded(
+            Workload::HelmRelease(Box::new(serde_json::from_value(object).unwrap())),
+            Some(source),
+        )
+    }
+
+    fn released(version: &str, second: u8, oci: Option<&str>) -> Value {
+        let at = format!("2025-01-02T03:04:{second:02}Z");
+        let mut one = json!({
+            "chartVersion": version, "status": "superseded", "name": "a", "namespace": "a", "version": 1, "digest": format!("sha256:{version}"),
+            "firstDeployed": at, "lastDeployed": at,
+        });
+        if let Some(oci) = oci {
+            one["ociDigest"] = json!(oci);
+        }
+        one
+    }
+
+    #[test]
+    fn a_number_stays_when_others_come_and_go() {
+        let one = |digest: &str, revision: &str| {
+            json!({"digest": digest, "firstReconciled": "2025-01-02T03:04:05Z", "lastReconciled": "2025-01-02T03:04:05Z",
+                   "lastReconciledStatus": "ReconciliationSucceeded", "metadata": {"revision": revision}})
+        };
+        let sha = |c: &str| format!("main@sha1:{}", c.repeat(40));
+        let (a, b, c) = (
+            one("sha256:a", &sha("a")),
+            one("sha256:b", &sha("b")),
+            one("sha256:c", &sha("c")),
+        );
+        let number = |list: Value| {
+            let all = entries(&kustomization(list)).unwrap();
+            let found = all
+                .into_iter()
+                .find(|entry| entry.revisions == ["b".repeat(40)]);
+            found.unwrap().id
+        };
+        let id = number(json!([b, a]));
+        assert_eq!(
+            id / 1000,
+            "2025-01-02T03:04:05Z"
+                .parse::<Timestamp>()
+                .unwrap()
+                .as_second()
+        );
+        assert_eq!(number(json!([c, b, a])), id);
+        assert_eq!(number(json!([a, c, b])), id);
+        assert_eq!(number(json!([b])), id);
+    }
+
+    #[test]
+    fn a_version_does_not_hide_another_that_begins_with_it() {
+        let noted = json!([{"id": 1, "revision": "1.2.30", "revisions": ["1.2.30"],
+                            "startedAt": "2025-01-01T00:00:00Z", "deployedAt": "2025-01-01T00:00:01Z"}]);
+        let meta = json!({"annotations": {HISTORY: noted.to_string()}});
+        let spec = json!({"chart": {"spec": {"chart": "a", "sourceRef": {"kind": "HelmRepository", "name": "a"}}}});
+        let history = json!([released("1.2.30", 7, None), released("1.2.3", 5, None)]);
+        let all = entries(&release(
+            meta,
+            spec,
+            history,
+            SourceObject::Helm(Box::default()),
+        ));
+        let all: Vec<_> = all
+            .unwrap()
+            .into_iter()
+            .flat_map(|entry| entry.revisions)
+            .collect();
+        assert_eq!(all, ["1.2.30", "1.2.3"]);
+    }
+
+    #[test]
+    fn an_entry_names_what_can_be_gone_back_to() {
+        let of = |spec: Value, one: Value, source: SourceObject| {
+            let all = entries(&release(json!({}), spec, json!([one]), source)).unwrap();
+            all.into_iter()
+                .flat_map(|entry| entry.revisions)
+                .collect::<Vec<_>>()
+        };
+        let oci = json!({"chartRef": {"kind": "OCIRepository", "name": "a"}});
+        let source = || SourceObject::Oci(Box::default());
+        let digest = format!("sha256:{}", "a".repeat(64));
+        let one = released("1.2.3+aaaaaaaaaaaa", 5, Some(&digest));
+        assert_eq!(of(oci.clone(), one, source()), [digest]);
+        let untold = released("1.2.3+aaaaaaaaaaaa", 5, None);
+        assert!(of(oci, untold, source()).is_empty());
+        let git = json!({"chart": {"spec": {"chart": "a", "sourceRef": {"kind": "GitRepository", "name": "a"}}}});
+        let one = released("1.2.3+aaaaaaaaaaaa", 5, None);
+        assert!(of(git, one, SourceObject::Git(Box::default())).is_empty());
     }
 }

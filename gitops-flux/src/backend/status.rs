@@ -48,7 +48,7 @@ pub(super) fn applied(loaded: &Loaded) -> Option<String> {
 }
 
 /// The commit that a chart of that version was made of, when it is of Git.
-fn chart_commit<'a>(chart: &'a HelmChart, version: &str) -> Option<&'a str> {
+pub(super) fn chart_commit<'a>(chart: &'a HelmChart, version: &str) -> Option<&'a str> {
     if chart.spec.source_ref.kind != "GitRepository" {
         return None;
     }
