@@ -1,7 +1,8 @@
 //! The state of an application, as Flux's objects tell it.
 //!
-//! In sync is what has applied the revision that its source has, with the settings that it has now. Flux does not tell of drift between two runs: [`StateReader`](gitops_core::backend::StateReader)
-//! compares the objects themselves.
+//! In sync is what has applied the revision that its source has, with the settings that it has now. Which settings were applied, the controller tells by the generation that it has seen through;
+//! what is suspended it does not look at, and there the digest counts that the last operation noted. Flux does not tell of drift between two runs:
+//! [`StateReader`](gitops_core::backend::StateReader) compares the objects themselves.
 
 use gitops_core::Result;
 use gitops_core::application::{
@@ -14,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::access::Loaded;
 use super::history;
 use super::record::{APPLIED, record};
-use crate::convert::{Parts, SourceObject, Workload, is_commit, is_manual, reported};
+use crate::convert::{OciTarget, Parts, SourceObject, Workload, is_commit, is_manual, reported};
 use crate::kind::FluxResource as _;
 use crate::types::{HelmChart, condition};
 
@@ -93,10 +94,50 @@ pub(super) fn revision(loaded: &Loaded, flux: &str) -> String {
     }
 }
 
-/// Whether what was applied may be what was asked for. A name or range cannot be told from the revision.
+/// Whether what was applied may be what was asked for. A range cannot be told from the revision, nor can a name where Flux does not report it.
 pub(super) fn is_revision(loaded: &Loaded, applied: &str, asked: &str) -> bool {
-    let exact = is_commit(asked) || asked.starts_with("sha256:");
-    !exact || revision(loaded, applied) == asked
+    let is_digest = ["sha256:", "sha512:"]
+        .iter()
+        .any(|algorithm| asked.starts_with(algorithm));
+    if is_commit(asked) || is_digest {
+        return revision(loaded, applied) == asked;
+    }
+    let is_range =
+        OciTarget::parse("revision", Some(asked)).is_ok_and(|target| target.semver.is_some());
+    if is_range || asked.is_empty() {
+        return true;
+    }
+    let source = loaded.parts.source.as_ref();
+    match (loaded.workload(), source) {
+        // `1.2` is a range to helm.
+        (Workload::HelmRelease(_), Some(SourceObject::Helm(_))) => {
+            asked.split('.').count() < 3 || same_version(applied, asked)
+        }
+        // A release notes the chart's version and the artifact's digest; the tag is the source's to tell.
+        (Workload::HelmRelease(object), Some(source)) if object.spec.chart_ref.is_some() => {
+            let offered = source.artifact().map(|artifact| &*artifact.revision);
+            let offered = offered.and_then(|offered| offered.rsplit_once('@'));
+            let digest = applied.rsplit_once('@').map(|(_, digest)| digest);
+            offered.is_none_or(|(tag, of)| Some(of) != digest || tag == asked)
+        }
+        // `main@sha1:…`, `1.2.3@sha256:…`: of a reference, what follows `refs/heads/`.
+        _ => applied.rsplit_once('@').is_none_or(|(name, _)| {
+            let short = match asked.strip_prefix("refs/") {
+                Some(rest) => rest.split_once('/').map_or(rest, |(_, short)| short),
+                None => asked,
+            };
+            name == short
+        }),
+    }
+}
+
+/// Whether two versions are the same to helm: without a `v`, and whatever they were built of.
+fn same_version(applied: &str, asked: &str) -> bool {
+    let plain = |text: &str| {
+        let text = text.split(['@', '+']).next().unwrap_or_default().to_owned();
+        text.strip_prefix('v').map(str::to_owned).unwrap_or(text)
+    };
+    plain(applied) == plain(asked)
 }
 
 /// What `spec` is between operations: nothing is reconciled by itself that is not to be.
@@ -156,8 +197,7 @@ fn sync(loaded: &Loaded) -> SyncStatus {
     let Some(offered) = offered(loaded) else {
         return SyncStatus::Unknown;
     };
-    let settings = workload.annotation(APPLIED);
-    let same_settings = settings.is_none_or(|applied| applied == digest(&loaded.parts));
+    let same_settings = has_applied_settings(loaded);
     let source_is_settled = loaded
         .parts
         .source
@@ -178,6 +218,52 @@ fn sync(loaded: &Loaded) -> SyncStatus {
     match same_revision && same_settings && source_is_settled && is_released {
         true => SyncStatus::Synced,
         false => SyncStatus::OutOfSync,
+    }
+}
+
+/// Whether what was applied last was applied with the settings of now.
+fn has_applied_settings(loaded: &Loaded) -> bool {
+    let workload = loaded.workload();
+    let generation = workload.metadata().generation.unwrap_or_default();
+    let seen_through = seen_through(workload).unwrap_or_default();
+    match (workload.is_suspended(), workload.annotation(APPLIED)) {
+        (false, _) => seen_through >= generation,
+        (true, Some(applied)) => applied == digest(&loaded.parts),
+        // No operation noted any; to be suspended was a change by itself.
+        (true, None) => seen_through >= generation - 1,
+    }
+}
+
+/// The newest generation that was applied. While a run is under way it is the one before: each interval begins a run.
+fn seen_through(workload: &Workload) -> Option<i64> {
+    let ready = workload.condition(condition::READY);
+    let of_ready = |one: &crate::types::Condition| one.observed_generation;
+    let of_success = ready.filter(|one| one.is_true()).and_then(of_ready);
+    match workload {
+        Workload::Kustomization(object) => {
+            let is_stalled = workload
+                .condition(condition::STALLED)
+                .is_some_and(|one| one.is_true());
+            // It is written when a run succeeded, and when none can.
+            let observed = object
+                .status
+                .as_ref()
+                .and_then(|status| status.observed_generation)
+                .filter(|_| !is_stalled);
+            // What is not healthy was applied all the same.
+            let of_failure = ready
+                .filter(|one| one.is_false() && AFTER_APPLYING.contains(&one.reason()))
+                .and_then(of_ready);
+            observed.max(of_success).max(of_failure)
+        }
+        Workload::HelmRelease(object) => {
+            let status = object.status.as_ref()?;
+            // A run that could not begin writes the one, a run that has only begun the other.
+            let ended = status
+                .observed_generation
+                .min(status.last_attempted_generation);
+            ended.max(of_success)
+        }
     }
 }
 
@@ -216,6 +302,8 @@ const BEFORE_APPLYING: [&str; 5] = [
     "SourceNotReady",
     "AccessDenied",
 ];
+
+const AFTER_APPLYING: [&str; 1] = ["HealthCheckFailed"];
 
 fn one_line(text: &str) -> String {
     text.chars()
@@ -298,4 +386,193 @@ pub(super) fn of(loaded: &Loaded) -> Result<ApplicationStatus> {
         history: history::entries(loaded)?,
         observed_at: Some(Timestamp::now()),
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn loaded(workload: Value, source: Value) -> Loaded {
+        let workload = match workload["kind"].as_str() {
+            Some("HelmRelease") => {
+                Workload::HelmRelease(Box::new(serde_json::from_value(workload).unwrap()))
+            }
+            _ => Workload::Kustomization(Box::new(serde_json::from_value(workload).unwrap())),
+        };
+        let source = match source["kind"].as_str() {
+            Some("GitRepository") => SourceObject::Git(serde_json::from_value(source).unwrap()),
+            Some("OCIRepository") => SourceObject::Oci(serde_json::from_value(source).unwrap()),
+            _ => SourceObject::Helm(serde_json::from_value(source).unwrap()),
+        };
+        Loaded {
+            parts: Parts {
+                source: Some(source),
+                workload,
+            },
+            chart: None,
+            value: Value::Null,
+        }
+    }
+
+    fn kustomization(meta: Value, suspend: bool, status: Value) -> Loaded {
+        let mut workload = json!({
+            "kind": "Kustomization", "metadata": {"name": "app", "namespace": "apps"},
+            "spec": {"suspend": suspend, "sourceRef": {"kind": "GitRepository", "name": "app"}},
+            "status": {"lastAppliedRevision": "main@sha1:a"},
+        });
+        for (part, more) in [("metadata", meta), ("status", status)] {
+            for (key, value) in more.as_object().unwrap() {
+                workload[part][key] = value.clone();
+            }
+        }
+        let source = json!({
+            "kind": "GitRepository", "metadata": {"name": "app", "namespace": "apps"}, "spec": {"url": "https://git.example.com/a"},
+            "status": {"artifact": {"revision": "main@sha1:a"}},
+        });
+        loaded(workload, source)
+    }
+
+    fn ready(status: &str, reason: &str, generation: i64) -> Value {
+        json!([{"type": "Ready", "status": status, "reason": reason, "observedGeneration": generation}])
+    }
+
+    #[test]
+    fn what_flux_applies_by_itself_is_in_sync_once_it_has_seen_the_settings() {
+        let of = |observed: i64, ready: Value| {
+            let status = json!({"observedGeneration": observed, "conditions": ready});
+            // Of an operation long ago: Flux has applied other settings since.
+            let old = json!({"generation": 3, "annotations": {APPLIED: "an older one"}});
+            let never = json!({"generation": 3});
+            let [one, other] =
+                [old, never].map(|meta| sync(&kustomization(meta, false, status.clone())));
+            assert_eq!(one, other);
+            one
+        };
+        assert_eq!(of(3, ready("True", "", 3)), SyncStatus::Synced);
+        assert_eq!(
+            of(3, ready("Unknown", "Progressing", 3)),
+            SyncStatus::Synced
+        );
+        assert_eq!(of(2, ready("True", "", 2)), SyncStatus::OutOfSync);
+        assert_eq!(
+            of(2, ready("Unknown", "Progressing", 3)),
+            SyncStatus::OutOfSync
+        );
+        assert_eq!(
+            of(2, ready("False", "BuildFailed", 3)),
+            SyncStatus::OutOfSync
+        );
+        assert_eq!(
+            of(2, ready("False", "HealthCheckFailed", 3)),
+            SyncStatus::Synced
+        );
+    }
+
+    #[test]
+    fn what_is_suspended_is_in_sync_with_what_the_last_operation_applied() {
+        let status = json!({"observedGeneration": 3, "conditions": ready("True", "", 3)});
+        let mut of = kustomization(json!({"generation": 9}), true, status.clone());
+        let noted = digest(&of.parts);
+        of.parts.workload.metadata_mut().annotations =
+            Some([(APPLIED.to_owned(), noted)].into_iter().collect());
+        assert_eq!(sync(&of), SyncStatus::Synced);
+        let Workload::Kustomization(object) = &mut of.parts.workload else {
+            panic!("no Kustomization")
+        };
+        object.spec.path = Some("other".into());
+        assert_eq!(sync(&of), SyncStatus::OutOfSync);
+        // Others suspended it, and nothing was changed since, or something.
+        for (generation, wanted) in [(4, SyncStatus::Synced), (5, SyncStatus::OutOfSync)] {
+            let of = kustomization(json!({"generation": generation}), true, status.clone());
+            assert_eq!(sync(&of), wanted, "{generation}");
+        }
+    }
+
+    #[test]
+    fn a_release_is_in_sync_when_a_run_with_the_settings_has_ended() {
+        let of = |observed: i64, attempted: i64, conditions: Value| {
+            let release = json!({
+                "kind": "HelmRelease", "metadata": {"name": "app", "namespace": "apps", "generation": 3},
+                "spec": {"chart": {"spec": {"chart": "app", "sourceRef": {"kind": "HelmRepository", "name": "app"}}}},
+                "status": {"observedGeneration": observed, "lastAttemptedGeneration": attempted, "conditions": conditions,
+                           "lastAttemptedRevision": "1.0.0",
+                           "history": [{"chartVersion": "1.0.0", "status": "deployed", "name": "app", "namespace": "apps", "version": 1}]},
+            });
+            let mut of = loaded(
+                release,
+                json!({"kind": "HelmRepository", "spec": {"url": "https://charts.example.com"}}),
+            );
+            let chart =
+                json!({"spec": {"chart": "app"}, "status": {"artifact": {"revision": "1.0.0"}}});
+            of.chart = Some(serde_json::from_value(chart).unwrap());
+            sync(&of)
+        };
+        assert_eq!(of(3, 3, ready("True", "", 3)), SyncStatus::Synced);
+        // Values are being upgraded; a source that was not there.
+        assert_eq!(
+            of(2, 3, ready("Unknown", "Progressing", 3)),
+            SyncStatus::OutOfSync
+        );
+        assert_eq!(
+            of(3, 2, ready("False", "SourceNotReady", 3)),
+            SyncStatus::OutOfSync
+        );
+    }
+
+    #[test]
+    fn another_version_or_tag_is_not_what_was_asked_for() {
+        let (sha, other) = ("a".repeat(40), "b".repeat(40));
+        let git = kustomization(json!({}), false, json!({}));
+        for (applied, asked, wanted) in [
+            (format!("main@sha1:{sha}"), &*sha, true),
+            (format!("sha1:{sha}"), &*sha, true),
+            (format!("main@sha1:{other}"), &*sha, false),
+            (format!("v1.0.0@sha1:{sha}"), "v1.0.0", true),
+            (format!("main@sha1:{sha}"), "v1.0.0", false),
+            (format!("1.0.0@sha1:{sha}"), "refs/tags/1.0.0", true),
+            (format!("feature/x@sha1:{sha}"), "feature/x", true),
+            (format!("v1.4.0@sha1:{sha}"), "^1.0", true),
+        ] {
+            assert_eq!(
+                is_revision(&git, &applied, asked),
+                wanted,
+                "{applied} {asked}"
+            );
+        }
+        let helm = loaded(
+            json!({"kind": "HelmRelease", "spec": {"chart": {"spec": {"chart": "a", "sourceRef": {"kind": "HelmRepository", "name": "a"}}}}}),
+            json!({"kind": "HelmRepository", "spec": {"url": "https://charts.example.com"}}),
+        );
+        for (applied, asked, wanted) in [
+            ("1.0.0", "1.0.0", true),
+            ("1.0.0+build.7", "v1.0.0", true),
+            ("1.1.0", "1.0.0", false),
+            ("1.0.0", "1.0.0-rc.1", false),
+            ("1.2.7", "1.2", true),
+            ("1.2.7", "1.x", true),
+        ] {
+            assert_eq!(
+                is_revision(&helm, applied, asked),
+                wanted,
+                "{applied} {asked}"
+            );
+        }
+        let oci = loaded(
+            json!({"kind": "HelmRelease", "spec": {"chartRef": {"kind": "OCIRepository", "name": "a"}}}),
+            json!({"kind": "OCIRepository", "spec": {"url": "oci://r.example.com/a"}, "status": {"artifact": {"revision": "1.0.0@sha256:aa"}}}),
+        );
+        for (applied, asked, wanted) in [
+            ("1.0.0+aa@sha256:aa", "1.0.0", true),
+            ("1.0.0+aa@sha256:aa", "1.1.0", false),
+            ("1.0.0+aa@sha256:aa", "sha256:aa", true),
+            ("1.0.0+bb@sha256:bb", "sha256:aa", false),
+            ("1.0.0+aa@sha256:aa", "sha512:aa", false),
+        ] {
+            assert_eq!(
+                is_revision(&oci, applied, asked),
+                wanted,
+                "{applied} {asked}"
+            );
+        }
+    }
 }
