@@ -13,15 +13,15 @@ const SHARD: &str = "sharding.fluxcd.io/key";
 const DURATIONS: i64 = 3;
 
 /// What is known about the controller of an object that nobody has taken up.
-pub(super) struct Controller {
+pub(crate) struct Controller {
     /// Some replica of it has renewed its Lease lately.
-    pub(super) is_alive: bool,
+    pub(crate) is_alive: bool,
     /// In words.
-    pub(super) says: String,
+    pub(crate) says: String,
 }
 
 /// Looks for the Leases of an object's controller. Whoever may not read Leases learns nothing, which is said.
-pub(super) async fn look(manager: &FluxManager, object: &FluxRef, value: &Value) -> Controller {
+pub(crate) async fn look(manager: &FluxManager, object: &FluxRef, value: &Value) -> Controller {
     let controller = object.kind.controller();
     let kind = ApiKind {
         gvk: GroupVersionKind::new("coordination.k8s.io", "v1", "Lease"),

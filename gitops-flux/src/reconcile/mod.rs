@@ -3,7 +3,7 @@
 //! [`FluxManager::reconcile`](crate::FluxManager::reconcile) asks and waits; [`FluxManager::wait`](crate::FluxManager::wait) only waits. Whether an object is done is [`verdict`]'s to
 //! say, which is pure; [`explain`] says which of its objects hold it up.
 
-mod answer;
+pub(crate) mod answer;
 mod ask;
 mod chain;
 pub mod explain;

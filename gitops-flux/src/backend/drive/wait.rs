@@ -11,7 +11,7 @@ use super::{Driver, FIRST_DELAY, said};
 use crate::backend::record::{OPERATION, Record};
 use crate::kind::FluxKind;
 use crate::manager::FluxRef;
-use crate::reconcile::{Expectation, Failure, State, Verdict, Waiting, verdict};
+use crate::reconcile::{Expectation, Failure, State, Verdict, Waiting, answer, verdict};
 
 /// What lies outside of an object is looked at again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
@@ -39,6 +39,9 @@ impl Driver<'_> {
         let deadline = self.deadline();
         let began = Instant::now();
         let mut changed = began;
+        // Since when nobody answers, and what is known of the controller since it was looked for.
+        let mut silent_since = began;
+        let mut busy: Option<String> = None;
         let mut first_status: Option<Value> = None;
         let mut seen: Option<Value> = None;
         let mut events = self.backend.manager.watch_one(object);
@@ -113,18 +116,29 @@ impl Driver<'_> {
                 Verdict::Pending {
                     waiting, message, ..
                 } => {
-                    let silent = first_status.as_ref() == Some(&value["status"]);
-                    if waiting == Waiting::Controller
-                        && silent
-                        && began.elapsed() >= self.backend.options.unanswered
-                    {
-                        return Ok(Judged::Late(format!(
-                            "{object}: no answer of {} within {:?}: does it run?",
-                            object.kind.controller(),
-                            self.backend.options.unanswered
-                        )));
+                    let is_silent = waiting == Waiting::Controller
+                        && first_status.as_ref() == Some(&value["status"]);
+                    let unanswered = self.backend.options.unanswered;
+                    if is_silent && silent_since.elapsed() >= unanswered {
+                        let controller = answer::look(&self.backend.manager, object, value).await;
+                        match controller.is_alive {
+                            false => {
+                                return Ok(Judged::Late(format!(
+                                    "{object}: no answer within {unanswered:?}: {}",
+                                    controller.says
+                                )));
+                            }
+                            // It has other things to do: that takes as long as it takes.
+                            true => {
+                                silent_since = Instant::now();
+                                busy = Some(controller.says);
+                            }
+                        }
                     }
-                    message
+                    match &busy {
+                        Some(says) if is_silent => says.clone(),
+                        _ => message,
+                    }
                 }
             };
             if Instant::now() >= deadline {
