@@ -43,9 +43,9 @@ mod status;
 mod store;
 mod watch;
 
-use std::collections::VecDeque;
+use std::collections::{HashSet, VecDeque};
 use std::fmt;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -128,6 +128,8 @@ pub struct FluxBackend {
     pub(crate) manager: FluxManager,
     pub(crate) options: Arc<BackendOptions>,
     outcomes: Arc<Mutex<VecDeque<SyncOutcome>>>,
+    /// The operations that have a task.
+    carried: Arc<Mutex<HashSet<(AppRef, String)>>>,
 }
 
 impl fmt::Debug for FluxBackend {
@@ -151,6 +153,7 @@ impl FluxBackend {
             manager,
             options: Arc::new(options),
             outcomes: Arc::default(),
+            carried: Arc::default(),
         }
     }
 
@@ -198,11 +201,19 @@ impl FluxBackend {
         outcomes.push_back(outcome.clone());
     }
 
-    /// Carries an operation on in a task of its own.
+    fn carried(&self) -> MutexGuard<'_, HashSet<(AppRef, String)>> {
+        self.carried.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Carries an operation on in a task of its own, unless one does already.
     fn carry_on(&self, app: &AppRef, id: &str) {
-        let (backend, app, id) = (self.clone(), app.clone(), id.to_owned());
+        let Some(carried) = Carried::begin(self, app, id) else {
+            return;
+        };
         tokio::spawn(async move {
-            match drive::to_the_end(&backend, &app, &id).await {
+            let Carried { backend, operation } = &carried;
+            let (app, id) = operation;
+            match drive::to_the_end(backend, app, id).await {
                 Ok(outcome) => backend.remember(&outcome),
                 Err(error) => {
                     tracing::warn!(%app, operation = id, %error, "an operation is left to whoever asks for it")
@@ -212,10 +223,34 @@ impl FluxBackend {
     }
 }
 
+/// A task's hold on an operation.
+struct Carried {
+    backend: FluxBackend,
+    operation: (AppRef, String),
+}
+
+impl Carried {
+    /// None while another task has it.
+    fn begin(backend: &FluxBackend, app: &AppRef, id: &str) -> Option<Self> {
+        let operation = (app.clone(), id.to_owned());
+        let is_new = backend.carried().insert(operation.clone());
+        is_new.then(|| Self {
+            backend: backend.clone(),
+            operation,
+        })
+    }
+}
+
+impl Drop for Carried {
+    fn drop(&mut self) {
+        self.backend.carried().remove(&self.operation);
+    }
+}
+
 #[async_trait]
 impl Syncer for FluxBackend {
-    /// Besides the contract: `Conflict` for a sync at a given revision while automated sync would undo it, and for a program's sync of a suspended application; `Unsupported` for what Flux cannot do
-    /// (see [the module](self)). It needs a tokio runtime, in which a task carries the operation on.
+    /// Besides the contract: `Conflict` for a sync at a given revision while automated sync would undo it or others may use the source, and for a program's sync of a suspended application;
+    /// `InvalidInput` for more of `info` than an annotation has room for (8 KiB); `Unsupported` for what Flux cannot do (see [the module](self)). It needs a tokio runtime, in which a task carries the operation on.
     async fn sync(&self, app: &AppRef, options: &SyncOptions) -> Result<Operation> {
         start::sync(self, app, options).await
     }
@@ -235,7 +270,8 @@ impl Syncer for FluxBackend {
         Ok(outcome)
     }
 
-    /// The operation ends between two runs of a controller: a run that has begun goes on to its end, and what it applies stays applied.
+    /// The operation ends between two runs of a controller: a run that has begun goes on to its end, and what it applies stays applied. The application is as it was before: Flux goes on with one that
+    /// has automated sync.
     async fn terminate(&self, operation: &Operation) -> Result<()> {
         if self.remembered(operation).is_some() {
             return Ok(());
@@ -278,5 +314,25 @@ fn check_in_cluster(what: &str, is_elsewhere: bool) -> Result<()> {
             "an application for another cluster",
         )),
         false => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_operation_has_one_task_in_a_process() {
+        gitops_kube::cluster::install_crypto_provider();
+        let config = kube::Config::new("http://127.0.0.1:1".parse().unwrap());
+        let backend = FluxBackend::new(FluxManager::new(kube::Client::try_from(config).unwrap()));
+        let app = AppRef::new("app");
+        let first = Carried::begin(&backend, &app, "1-a").unwrap();
+        assert!(Carried::begin(&backend.clone(), &app, "1-a").is_none());
+        assert!(Carried::begin(&backend, &app, "1-b").is_some());
+        assert!(Carried::begin(&backend, &AppRef::new("other"), "1-a").is_some());
+        // It may have been left before its end.
+        drop(first);
+        assert!(Carried::begin(&backend, &app, "1-a").is_some());
     }
 }
