@@ -16,7 +16,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use gitops_core::application::{AppRef, OperationPhase};
 use gitops_core::backend::SyncOutcome;
-use gitops_core::{Error, Result};
+use gitops_core::{Error, ErrorKind, Result};
 use jiff::Timestamp;
 use serde_json::{Value, json};
 use tokio::time::Instant;
@@ -25,7 +25,7 @@ use self::wait::Judged;
 use super::access::{Loaded, was_overtaken};
 use super::record::{Record, Step};
 use super::{FluxBackend, outcome, pin, status};
-use crate::convert::Workload;
+use crate::convert::{SYNC, Workload};
 use crate::deadline;
 use crate::manager::FluxRef;
 use crate::reconcile::{Expectation, FORCE_AT, Failure, REQUESTED_AT, State};
@@ -35,6 +35,11 @@ const FIRST_DELAY: Duration = Duration::from_millis(100);
 const LAST_DELAY: Duration = Duration::from_secs(10);
 /// How far the controllers' caches may be behind, as a rule: milliseconds, more on a busy machine. What they apply meanwhile is not taken for the result.
 const CACHES: Duration = Duration::from_secs(1);
+
+/// How often a write is tried again that lost a race.
+const RACES: usize = 10;
+const SUSPENDED_MEANWHILE: &str =
+    "it was suspended meanwhile; what had begun may have been applied";
 
 /// The error of an operation that nothing is known of.
 pub(super) fn unknown(app: &AppRef, id: &str) -> Error {
@@ -49,11 +54,37 @@ pub(super) async fn to_the_end(
     app: &AppRef,
     id: &str,
 ) -> Result<SyncOutcome> {
+    let mut memory = Memory::default();
+    let result = all_steps(backend, app, id, &mut memory).await;
+    let is_over = match &result {
+        Ok(_) => true,
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    if let Some(source) = memory.pinned.filter(|_| is_over) {
+        let_go(backend, &source, id).await;
+    }
+    result
+}
+
+/// What one process knows of an operation that it carries on, besides the record.
+#[derive(Default)]
+struct Memory {
+    /// The inventory before anything was applied.
+    before: Option<Vec<InventoryEntry>>,
+    /// The source that it pinned.
+    pinned: Option<FluxRef>,
+}
+
+async fn all_steps(
+    backend: &FluxBackend,
+    app: &AppRef,
+    id: &str,
+    memory: &mut Memory,
+) -> Result<SyncOutcome> {
     let mut away_since: Option<Instant> = None;
     let mut delay = FIRST_DELAY;
-    let mut before: Option<Vec<InventoryEntry>> = None;
     loop {
-        let looked = one_step(backend, app, id, &mut before).await;
+        let looked = one_step(backend, app, id, memory).await;
         let error = match looked {
             Ok(Some(outcome)) => return Ok(outcome),
             Ok(None) => {
@@ -73,11 +104,33 @@ pub(super) async fn to_the_end(
     }
 }
 
+/// Lets go what was pinned for an operation that is over. As a rule it is so already, but another process may have ended the operation before this one came to pin the source.
+async fn let_go(backend: &FluxBackend, source: &FluxRef, id: &str) {
+    for _ in 0..RACES {
+        let tried = async {
+            let live = backend.find(source).await?;
+            let live = live.filter(|live| pin::is_for(live, id));
+            match live.and_then(|live| Some((pin::unpin(&live)?, live))) {
+                Some((patch, live)) => pin::write(backend, source, &live, patch).await,
+                None => Ok(()),
+            }
+        };
+        match tried.await {
+            Err(error) if was_overtaken(&error) => {}
+            Err(error) => {
+                tracing::warn!(%source, operation = id, %error, "a source may be pinned still");
+                return;
+            }
+            Ok(()) => return,
+        }
+    }
+}
+
 async fn one_step(
     backend: &FluxBackend,
     app: &AppRef,
     id: &str,
-    before: &mut Option<Vec<InventoryEntry>>,
+    memory: &mut Memory,
 ) -> Result<Option<SyncOutcome>> {
     let loaded = backend.load(app).await?;
     let record = loaded.record()?.filter(|record| record.id == id);
@@ -85,15 +138,15 @@ async fn one_step(
     if let Some(outcome) = record.outcome(app) {
         return Ok(Some(outcome));
     }
-    if record.step == Step::Source && before.is_none() {
-        *before = Some(outcome::inventory(loaded.workload()));
+    if record.step == Step::Source && memory.before.is_none() {
+        memory.before = Some(outcome::inventory(loaded.workload()));
     }
     let driver = Driver {
         backend,
         app,
         loaded,
         record,
-        before: before.clone(),
+        memory,
     };
     match driver.step().await {
         Ok(()) => Ok(None),
@@ -112,7 +165,7 @@ async fn one_step(
                 app,
                 loaded: again,
                 record,
-                before: None,
+                memory,
             };
             driver
                 .end(OperationPhase::Error, error.to_string(), Vec::new())
@@ -127,12 +180,14 @@ struct Driver<'a> {
     app: &'a AppRef,
     loaded: Loaded,
     record: Record,
-    before: Option<Vec<InventoryEntry>>,
+    memory: &'a mut Memory,
 }
 
 impl Driver<'_> {
     async fn step(self) -> Result<()> {
         if self.loaded.is_deleting() && self.record.outcome.is_none() {
+            // Its controller applies nothing any more, and it may be gone before the source is let go.
+            self.unpin().await?;
             return self
                 .end(
                     OperationPhase::Failed,
@@ -161,6 +216,10 @@ impl Driver<'_> {
             let message = "it was terminated before anything was applied".to_owned();
             return self.end(OperationPhase::Failed, message, Vec::new()).await;
         }
+        if self.was_suspended_meanwhile() {
+            let message = SUSPENDED_MEANWHILE.to_owned();
+            return self.end(OperationPhase::Failed, message, Vec::new()).await;
+        }
         if self.loaded.parts.source.is_none() {
             let named = self.loaded.workload().source_ref().unwrap_or_default();
             let message = format!("its source {} {} is not there", named.kind, named.name);
@@ -176,17 +235,21 @@ impl Driver<'_> {
             let mut patch = json!({"metadata": {"annotations": {REQUESTED_AT: token}}});
             let mut needed = state.requested.as_deref() != Some(&token);
             if Some(&object) == self.loaded.source_ref().as_ref()
-                && let Some(pinned) =
-                    pin::patch(&live, object.kind, self.record.ask.revision.as_deref())?
+                && let Some(pinned) = pin::patch(
+                    &live,
+                    object.kind,
+                    &self.record.id,
+                    self.record.ask.revision.as_deref(),
+                )?
             {
                 merge(&mut patch, pinned);
                 needed = true;
+                if self.record.ask.revision.is_some() {
+                    self.memory.pinned = Some(object.clone());
+                }
             }
             if needed {
-                let version = live["metadata"]["resourceVersion"]
-                    .as_str()
-                    .unwrap_or_default();
-                self.backend.patch_at(&object, version, patch).await?;
+                pin::write(self.backend, &object, &live, patch).await?;
             }
             let expected = Expectation {
                 token: Some(token.clone()),
@@ -212,6 +275,10 @@ impl Driver<'_> {
             tokio::time::sleep(CACHES).await;
             self.loaded = self.backend.reload(&self.loaded).await?;
         }
+        if self.loaded.is_deleting() || self.was_suspended_meanwhile() || self.has_changed()? {
+            // Waiting takes its time: look at it again.
+            return Ok(());
+        }
         let artifact = self
             .loaded
             .parts
@@ -220,6 +287,17 @@ impl Driver<'_> {
             .and_then(|source| source.artifact());
         self.record.expected = artifact.map(|artifact| artifact.revision.clone());
         self.begin_workload().await
+    }
+
+    /// Somebody suspended it since the operation began, and not through the backend, which notes that beside.
+    fn was_suspended_meanwhile(&self) -> bool {
+        let workload = self.loaded.workload();
+        workload.is_suspended() && !self.record.suspended && workload.annotation(SYNC).is_none()
+    }
+
+    /// The record is not what it was: somebody ended the operation, or asked it to stop.
+    fn has_changed(&self) -> Result<bool> {
+        Ok(self.loaded.record()?.as_ref() != Some(&self.record))
     }
 
     /// What is asked to fetch, in order: the source, then the chart that is made of it.
@@ -264,8 +342,7 @@ impl Driver<'_> {
             return self.terminated().await;
         }
         if self.loaded.workload().is_suspended() {
-            let message =
-                "it was suspended meanwhile; what had begun may have been applied".to_owned();
+            let message = SUSPENDED_MEANWHILE.to_owned();
             return self.end(OperationPhase::Failed, message, Vec::new()).await;
         }
         let object = self.loaded.workload_ref();
@@ -302,6 +379,9 @@ impl Driver<'_> {
 
     async fn succeeded(mut self) -> Result<()> {
         self.loaded = self.backend.reload(&self.loaded).await?;
+        if self.has_changed()? {
+            return Ok(());
+        }
         let Some(applied) = status::applied(&self.loaded) else {
             return self
                 .end(
@@ -322,7 +402,7 @@ impl Driver<'_> {
             self.backend,
             &self.loaded,
             &self.record,
-            self.before.as_deref(),
+            self.memory.before.as_deref(),
         )
         .await;
         let message = format!("applied {applied}");

@@ -15,16 +15,41 @@
 //! 3. The workload is resumed and asked with the operation's name as the token, and waited for: a result is one of this request and of the revision that the source has fetched.
 //! 4. The outcome is noted, the workload is suspended again, the source let go. What a sync at a revision brought stays until the next sync, or until the application is resumed.
 //!
-//! A task of this process carries the operation on; whoever [waits](gitops_core::backend::Syncer::wait) carries it on too, in whichever process, so that an operation whose process has died ends
-//! when somebody asks for it or starts the next.
+//! A source is pinned only if it was made for the application and no other workload uses it, as far as may be seen: all that use it would go back with it. Otherwise such a sync is a `Conflict`.
+//!
+//! Somebody who suspends an automated application's workload while an operation runs (`flux suspend`) ends the operation, and it stays suspended. A workload that is being deleted is not changed
+//! any more: its `spec` says what becomes of what it deployed.
+//!
+//! # Who carries an operation on
+//!
+//! A task of this process does, one for each operation; whoever [waits](gitops_core::backend::Syncer::wait) does too, in whichever process, and whoever starts the next sync or terminates it. When
+//! the process dies and nobody asks, the operation stays where it was, and with it what it changed for its time: an application without automated sync is resumed and applies what its source
+//! fetches, a source is pinned. [`status`](gitops_core::backend::Syncer::status), `get`, `list` and watches only tell of it. A program that is restarted should therefore wait for the operations that
+//! statuses tell of as running.
+//!
+//! A controller that does not answer is looked for by its Lease: while it is alive the operation goes on until its time is up, as a busy controller may take long; when it is not, the operation
+//! ends soon and says so.
+//!
+//! # What is written
+//!
+//! | annotation | of | says |
+//! | --- | --- | --- |
+//! | `gitops.rs/operation` | workload | the running or last operation; at most 60 KiB |
+//! | `gitops.rs/history`, `gitops.rs/applied` | workload | what operations deployed, and the digest of the settings of the last |
+//! | `gitops.rs/sync` | workload | `manual` without automated sync; `suspended` so that it is known while an operation runs |
+//! | `gitops.rs/kept` | workload | what Flux has no field for (see [`convert`](crate::convert)) |
+//! | `gitops.rs/application` | source | the application that it was made for |
+//! | `gitops.rs/pinned`, `gitops.rs/pinned-for` | source | what it follows otherwise, as JSON, and the operation; the first also of a `HelmRelease` whose chart's version is pinned |
 //!
 //! # What Flux cannot do
 //!
-//! - `terminate` ends the operation between two runs of a controller: one that has begun goes on to its end.
+//! - `terminate` ends the operation between two runs of a controller: one that has begun goes on to its end. Flux goes on with an application with automated sync.
 //! - Selective syncs are `Unsupported`, and dry runs of `HelmRelease`s, and syncs of buckets at a given revision.
+//! - A rollback of a `HelmRelease` is one of its chart; values stay as they are.
 //! - A `Kustomization` that was synced without pruning forgets what the source no longer names: a later sync with pruning does not delete it (kustomize-controller 1.7 writes its inventory anew).
 //! - `allowEmpty: false` is kept and does not protect: a path without manifests is an empty set to kustomize-controller.
 //! - `destination.namespace` is `targetNamespace`, which kustomize sets on all objects, those that name another namespace included.
+//! - A watch tells no state before it has read all kinds of Flux's sources, `HelmChart`s and workloads: where one of them may not be read, it tells that error again and again, and nothing else.
 
 mod access;
 mod drive;
@@ -77,7 +102,7 @@ pub struct BackendOptions {
     pub everywhere: bool,
     /// How long an operation may take, when it does not say so itself.
     pub operation_timeout: Duration,
-    /// After so long without a word of a controller an operation ends, saying so.
+    /// After so long without a word of a controller it is looked for, and the operation ends, saying so, unless it is alive.
     pub unanswered: Duration,
     /// How long a terminated operation waits for the controller's run.
     pub terminate: Duration,

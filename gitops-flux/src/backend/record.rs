@@ -18,10 +18,16 @@ pub(crate) const HISTORY: &str = "gitops.rs/history";
 /// The annotation with the digest of the specification that was applied last by an operation.
 pub(crate) const APPLIED: &str = "gitops.rs/applied";
 
-/// The most resources that are kept with an outcome; of more the unchanged ones are left out.
-const RESOURCES: usize = 500;
-/// The most characters of a message that are kept.
+// All annotations of an object may have 256 KiB together: the record, 64 KiB of `gitops.rs/kept`, the history, and those of others.
+
+/// The most bytes of resources that are kept with an outcome; of more the unchanged ones are left out.
+const RESOURCES: usize = 40 << 10;
+/// The most bytes of a message that are kept.
 const MESSAGE: usize = 4096;
+/// The most bytes of what is asked for: the initiator and what else is to be noted.
+const ASK: usize = 8 << 10;
+/// The most bytes of a name that is kept in the history.
+const NAME: usize = 256;
 
 /// How far an operation is.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -58,6 +64,20 @@ pub(crate) struct Ask {
     pub(crate) initiator: Initiator,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub(crate) info: Vec<(String, String)>,
+}
+
+impl Ask {
+    /// # Errors
+    /// `InvalidInput` for more than an annotation has room for.
+    pub(crate) fn check(&self) -> Result<()> {
+        let size = to_text(self)?.len();
+        if size > ASK {
+            return Err(Error::invalid(format!(
+                "info, initiator, revisions: {size} bytes are more than the {ASK} that are kept of an operation"
+            )));
+        }
+        Ok(())
+    }
 }
 
 /// `spec` of a `Kustomization` before the operation.
@@ -101,6 +121,9 @@ pub(crate) struct Record {
     /// Somebody asked to stop.
     #[serde(default)]
     pub(crate) terminating: bool,
+    /// The workload was suspended when it began.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) suspended: bool,
     /// What the operation changes for its time.
     #[serde(default)]
     pub(crate) before: Before,
@@ -142,16 +165,12 @@ impl Record {
 
     /// Notes how it ended.
     pub(crate) fn end(&mut self, mut ended: Ended) {
-        if ended.message.len() > MESSAGE {
-            let cut = ended.message.floor_char_boundary(MESSAGE);
-            ended.message.truncate(cut);
-            ended.message.push('…');
-        }
-        if ended.resources.len() > RESOURCES {
+        cut(&mut ended.message, MESSAGE);
+        if fitting(&ended.resources) < ended.resources.len() {
             ended
                 .resources
                 .retain(|(_, action)| *action != ResourceAction::Unchanged);
-            ended.resources.truncate(RESOURCES);
+            ended.resources.truncate(fitting(&ended.resources));
         }
         self.outcome = Some(ended);
     }
@@ -203,6 +222,31 @@ impl Record {
     }
 }
 
+/// How many of the resources have room.
+fn fitting(resources: &[(String, ResourceAction)]) -> usize {
+    // `["<id>","PruneSkipped"],`
+    const AROUND: usize = 24;
+    let sizes = resources.iter().scan(0, |size, (id, _)| {
+        *size += id.len() + AROUND;
+        Some(*size)
+    });
+    sizes.take_while(|size| *size <= RESOURCES).count()
+}
+
+/// Cuts a text where it is too long.
+fn cut(text: &mut String, longest: usize) {
+    if text.len() > longest {
+        text.truncate(text.floor_char_boundary(longest));
+        text.push('…');
+    }
+}
+
+/// As an annotation has it.
+pub(crate) fn to_text(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string(value)
+        .map_err(|error| Error::internal("a record is no JSON").with_source(error))
+}
+
 /// One entry of [`HISTORY`].
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]
@@ -219,6 +263,20 @@ pub(crate) struct Deployed {
 }
 
 impl Deployed {
+    /// What the operation deployed, after `last`, which has the number before it.
+    pub(crate) fn of(record: &Record, ended: &Ended, applied: &str, last: i64) -> Self {
+        let mut initiated_by = record.ask.initiator.name.clone();
+        cut(&mut initiated_by, NAME);
+        Self {
+            id: ended.finished_at.as_millisecond().max(last + 1),
+            revision: applied.to_owned(),
+            revisions: ended.revisions.clone(),
+            started_at: record.started_at,
+            deployed_at: ended.finished_at,
+            initiated_by,
+        }
+    }
+
     pub(crate) fn entry(&self) -> HistoryEntry {
         HistoryEntry {
             id: self.id,
@@ -276,6 +334,7 @@ mod tests {
             attempt: 0,
             expected: None,
             terminating: false,
+            suspended: false,
             before: Before::default(),
             outcome: None,
         }
@@ -307,6 +366,40 @@ mod tests {
         let outcome = back.outcome(&AppRef::new("a")).unwrap();
         assert_eq!(outcome.count(ResourceAction::Updated), 100);
         assert_eq!(outcome.operation.id, "1-a");
+    }
+
+    #[test]
+    fn long_names_do_not_make_a_record_too_large() {
+        let mut record = record();
+        let long = "x".repeat(250);
+        record.step = Step::Ended;
+        record.end(Ended {
+            phase: OperationPhase::Succeeded,
+            message: String::new(),
+            revisions: Vec::new(),
+            resources: (0..500)
+                .map(|n| {
+                    (
+                        format!("{long}_{long}-{n}_apps_Deployment"),
+                        ResourceAction::PruneSkipped,
+                    )
+                })
+                .collect(),
+            finished_at: Timestamp::UNIX_EPOCH,
+        });
+        let text = to_text(&record).unwrap();
+        assert!(text.len() < 48 * 1024, "{}", text.len());
+        assert!(record.outcome.as_ref().unwrap().resources.len() > 50);
+
+        record.ask.initiator.name = "i".repeat(1000);
+        record.ask.check().unwrap();
+        let ended = record.outcome.clone().unwrap();
+        let entry = Deployed::of(&record, &ended, "1.0.0", 7);
+        assert!(entry.initiated_by.len() < 300);
+        record.ask.info = vec![("why".into(), "x".repeat(9000))];
+        let error = record.ask.check().unwrap_err();
+        assert_eq!(error.kind(), gitops_core::ErrorKind::InvalidInput);
+        assert!(error.to_string().contains("info"), "{error}");
     }
 
     #[test]

@@ -11,9 +11,9 @@ use jiff::{SignedDuration, Timestamp};
 use serde_json::{Value, json};
 
 use super::access::{Loaded, was_overtaken};
-use super::drive::{merge, unknown};
-use super::record::{Ask, Before, OPERATION, Record, Step, new_id};
-use super::{FluxBackend, dry_run};
+use super::drive::unknown;
+use super::record::{Ask, Before, OPERATION, Record, Step, new_id, to_text};
+use super::{FluxBackend, dry_run, pin};
 use crate::convert::{SUSPENDED, SYNC, Workload, is_manual, option_is_fulfilled, own_target};
 
 /// How often a write is tried again that lost a race.
@@ -122,6 +122,11 @@ pub(super) async fn sync(
         if options.dry_run {
             return dry_run::run(backend, app, &own, &loaded, options, revision).await;
         }
+        if let Some(revision) = &revision {
+            pin::check(backend, &loaded, revision).await?;
+        }
+        let ask = ask(&own, options, revision);
+        ask.check()?;
         ensure_namespace(backend, &own, options).await?;
         let started_at = Timestamp::now();
         let timeout = options.timeout.unwrap_or(backend.options.operation_timeout);
@@ -131,10 +136,11 @@ pub(super) async fn sync(
             started_at,
             deadline: started_at.saturating_add(timeout).unwrap_or(Timestamp::MAX),
             step: Step::Source,
-            ask: ask(&own, options, revision),
+            ask,
             attempt: 0,
             expected: None,
             terminating: false,
+            suspended: loaded.workload().is_suspended(),
             before: match loaded.workload() {
                 Workload::Kustomization(object) => Before {
                     prune: object.spec.prune.unwrap_or_default(),
@@ -144,11 +150,9 @@ pub(super) async fn sync(
             },
             outcome: None,
         };
-        let text = serde_json::to_string(&record)
-            .map_err(|error| Error::internal("a record is no JSON").with_source(error))?;
-        let mut patch = json!({"metadata": {"annotations": {OPERATION: text}}});
-        if own.suspended && !is_manual(&own) {
-            patch["metadata"]["annotations"][SYNC] = json!(SUSPENDED);
+        let mut patch = json!({"metadata": {"annotations": {OPERATION: to_text(&record)?}}});
+        if let Some(noted) = suspension(&own, &loaded) {
+            patch["metadata"]["annotations"][SYNC] = noted;
         }
         match backend
             .patch_at(&loaded.workload_ref(), loaded.version(), patch)
@@ -159,12 +163,35 @@ pub(super) async fn sync(
                 return Ok(record.operation(app));
             }
             Err(error) if was_overtaken(&error) => {}
+            // It may have been written all the same, and then the operation has begun.
+            Err(error) if error.is_retryable() && has_begun(backend, app, &record.id).await => {
+                backend.carry_on(app, &record.id);
+                return Ok(record.operation(app));
+            }
             Err(error) => return Err(error),
         }
     }
     Err(Error::conflict(format!(
         "application {app} changes all the time"
     )))
+}
+
+/// What is to be noted of being suspended, so that it is known while an operation runs: it may have been noted for an operation before, and be over since.
+fn suspension(app: &Application, loaded: &Loaded) -> Option<Value> {
+    let noted = loaded.workload().annotation(SYNC) == Some(SUSPENDED);
+    match (app.suspended && !is_manual(app), noted) {
+        (true, _) => Some(json!(SUSPENDED)),
+        (false, true) => Some(Value::Null),
+        (false, false) => None,
+    }
+}
+
+async fn has_begun(backend: &FluxBackend, app: &AppRef, id: &str) -> bool {
+    let record = match backend.load(app).await {
+        Ok(loaded) => loaded.record(),
+        Err(error) => Err(error),
+    };
+    matches!(record, Ok(Some(record)) if record.id == id)
 }
 
 /// Makes the namespace that an application wants made; Flux makes it for releases only.
@@ -218,12 +245,10 @@ pub(super) async fn terminate(backend: &FluxBackend, operation: &Operation) -> R
             return Ok(());
         }
         record.terminating = true;
-        let text = serde_json::to_string(&record)
-            .map_err(|error| Error::internal("a record is no JSON").with_source(error))?;
-        let mut patch: Value = json!({"metadata": {"annotations": {OPERATION: text}}});
-        if record.step == Step::Workload {
-            // No further run begins.
-            merge(&mut patch, json!({"spec": {"suspend": true}}));
+        let own = backend.application(&loaded.parts)?;
+        let mut patch = json!({"metadata": {"annotations": {OPERATION: to_text(&record)?}}});
+        if stops(&own, &record, &loaded) {
+            patch["spec"] = json!({"suspend": true});
         }
         match backend
             .patch_at(&loaded.workload_ref(), loaded.version(), patch)
@@ -241,4 +266,64 @@ pub(super) async fn terminate(backend: &FluxBackend, operation: &Operation) -> R
         "application {} changes all the time",
         operation.app
     )))
+}
+
+/// Whether the workload is suspended so that no further run begins: only one that will be when the operation has ended. Flux goes on with others anyway, and what is being deleted is suspended by who
+/// wants to keep what it deployed.
+fn stops(app: &Application, record: &Record, loaded: &Loaded) -> bool {
+    let stays = is_manual(app) || app.suspended;
+    stays && record.step == Step::Workload && !loaded.is_deleting()
+}
+
+#[cfg(test)]
+mod tests {
+    use gitops_core::application::Automated;
+
+    use super::*;
+    use crate::convert::Parts;
+
+    fn loaded(meta: Value) -> Loaded {
+        let object = json!({"metadata": meta, "spec": {"sourceRef": {"kind": "GitRepository", "name": "a"}}});
+        Loaded {
+            parts: Parts {
+                source: None,
+                workload: Workload::Kustomization(Box::new(
+                    serde_json::from_value(object).unwrap(),
+                )),
+            },
+            chart: None,
+            value: Value::Null,
+        }
+    }
+
+    fn automated(suspended: bool) -> Application {
+        let mut app = Application::new("app").automated(Automated::default().self_heal(true));
+        app.suspended = suspended;
+        app
+    }
+
+    #[test]
+    fn what_was_resumed_by_others_is_not_suspended_again() {
+        let fresh = loaded(json!({}));
+        let noted = loaded(json!({"annotations": {SYNC: SUSPENDED}}));
+        assert_eq!(suspension(&automated(false), &fresh), None);
+        assert_eq!(suspension(&automated(false), &noted), Some(Value::Null));
+        assert_eq!(suspension(&automated(true), &fresh), Some(json!(SUSPENDED)));
+        let manual = loaded(json!({"annotations": {SYNC: crate::convert::MANUAL}}));
+        assert_eq!(suspension(&Application::new("app"), &manual), None);
+    }
+
+    #[test]
+    fn only_what_stays_suspended_is_suspended_to_stop() {
+        let record: Record = serde_json::from_value(json!({
+            "id": "1-a", "startedAt": "2025-01-02T03:04:05Z", "deadline": "2025-01-02T03:04:05Z", "step": "workload",
+        }))
+        .unwrap();
+        let there = loaded(json!({}));
+        assert!(!stops(&automated(false), &record, &there));
+        assert!(stops(&automated(true), &record, &there));
+        assert!(stops(&Application::new("app"), &record, &there));
+        let deleting = loaded(json!({"deletionTimestamp": "2025-01-02T03:04:05Z"}));
+        assert!(!stops(&Application::new("app"), &record, &deleting));
+    }
 }

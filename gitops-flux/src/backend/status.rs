@@ -6,7 +6,7 @@
 
 use gitops_core::Result;
 use gitops_core::application::{
-    Application, ApplicationStatus, Condition, Health, HealthStatus, ResourceStatus, SyncStatus,
+    ApplicationStatus, Condition, Health, HealthStatus, ResourceStatus, SyncStatus,
 };
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
@@ -15,7 +15,7 @@ use sha2::{Digest as _, Sha256};
 use super::access::Loaded;
 use super::history;
 use super::record::{APPLIED, record};
-use crate::convert::{OciTarget, Parts, SourceObject, Workload, is_commit, is_manual, reported};
+use crate::convert::{OciTarget, Parts, SourceObject, Workload, is_commit, reported};
 use crate::kind::FluxResource as _;
 use crate::types::{HelmChart, condition};
 
@@ -138,15 +138,6 @@ fn same_version(applied: &str, asked: &str) -> bool {
         text.strip_prefix('v').map(str::to_owned).unwrap_or(text)
     };
     plain(applied) == plain(asked)
-}
-
-/// What `spec` is between operations: nothing is reconciled by itself that is not to be.
-pub(super) fn own_spec(app: &Application) -> Value {
-    let suspend = match is_manual(app) || app.suspended {
-        true => json!(true),
-        false => Value::Null,
-    };
-    json!({"suspend": suspend})
 }
 
 /// The digest of all that decides what is applied, but for the revision.

@@ -1,4 +1,4 @@
-//! Watching: what is, then what changes, on one connection per kind.
+//! Watching: what is, then what changes, on one connection per kind. Nothing is told before all kinds were read: where one may not be read, its errors are all that is told.
 
 use std::collections::{HashMap, HashSet, VecDeque};
 
