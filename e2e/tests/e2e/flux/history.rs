@@ -20,16 +20,16 @@ use serde_json::{Value, json};
 use super::conformance::{application, backend, fetched, place};
 use super::support::{PATIENCE, apply, config_map, find, kustomization, until};
 
-fn map(namespace: &str, name: &str) -> Value {
+pub(super) fn map(namespace: &str, name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}})
 }
 
-async fn value(namespace: &TestNamespace) -> Result<Option<String>> {
+pub(super) async fn value(namespace: &TestNamespace) -> Result<Option<String>> {
     let found = find(&namespace.client(), &map(namespace.name(), "map")).await?;
     Ok(found.and_then(|map| map.data["data"]["value"].as_str().map(str::to_owned)))
 }
 
-async fn commit(repository: &Repository, value: &str) -> Result<String> {
+pub(super) async fn commit(repository: &Repository, value: &str) -> Result<String> {
     let gitea = e2e::gitea().await?;
     gitea
         .commit(
@@ -40,7 +40,7 @@ async fn commit(repository: &Repository, value: &str) -> Result<String> {
         .await
 }
 
-fn object(kind: &str, namespace: &str, name: &str) -> Value {
+pub(super) fn object(kind: &str, namespace: &str, name: &str) -> Value {
     let group = match kind {
         "Kustomization" => "kustomize.toolkit.fluxcd.io/v1",
         "HelmRelease" => "helm.toolkit.fluxcd.io/v2",
@@ -50,7 +50,7 @@ fn object(kind: &str, namespace: &str, name: &str) -> Value {
 }
 
 /// Waits until the application's source offers `revision`.
-async fn offered(backend: &FluxBackend, app: &AppRef, revision: &str) -> Result<()> {
+pub(super) async fn offered(backend: &FluxBackend, app: &AppRef, revision: &str) -> Result<()> {
     let source = gitops_flux::FluxRef::new(gitops_flux::FluxKind::GitRepository, "", &*app.name);
     backend
         .manager()
@@ -62,11 +62,23 @@ async fn offered(backend: &FluxBackend, app: &AppRef, revision: &str) -> Result<
     Ok(())
 }
 
-fn at(revision: &str) -> SyncOptions {
+pub(super) fn at(revision: &str) -> SyncOptions {
     SyncOptions {
         revisions: vec![revision.to_owned()],
         ..SyncOptions::default()
     }
+}
+
+/// The application's source is not pinned.
+async fn follows_main(namespace: &TestNamespace) -> Result<()> {
+    let source = object("GitRepository", namespace.name(), "app");
+    let source = find(&namespace.client(), &source).await?;
+    let source = source.context("no source")?;
+    assert_eq!(source.data["spec"]["ref"], json!({"branch": "main"}));
+    let annotations = source.metadata.annotations.unwrap_or_default();
+    let pinned = |name: &&String| name.starts_with("gitops.rs/pinned");
+    assert_eq!(annotations.keys().find(pinned), None);
+    Ok(())
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -116,13 +128,7 @@ async fn nothing_is_applied_that_nobody_asked_for() -> Result<()> {
     assert!(outcome.is_success(), "{outcome:?}");
     assert_eq!(outcome.revisions, [&*first]);
     assert_eq!(value(&namespace).await?.as_deref(), Some("1"));
-    let source = find(
-        &namespace.client(),
-        &object("GitRepository", namespace.name(), "app"),
-    )
-    .await?
-    .context("no source")?;
-    assert_eq!(source.data["spec"]["ref"], json!({"branch": "main"}));
+    follows_main(&namespace).await?;
     offered(&backend, &app, &second).await?;
     tokio::time::sleep(Duration::from_secs(2)).await;
     assert_eq!(value(&namespace).await?.as_deref(), Some("1"));
@@ -137,6 +143,7 @@ async fn nothing_is_applied_that_nobody_asked_for() -> Result<()> {
     let outcome = backend.sync_and_wait(&app, &at(&"f".repeat(40))).await?;
     assert_eq!(outcome.phase, OperationPhase::Failed, "{outcome:?}");
     assert!(outcome.message.contains("ffff"), "{outcome:?}");
+    follows_main(&namespace).await?;
     let outcome = backend.sync_and_wait(&app, &SyncOptions::default()).await?;
     assert!(outcome.is_success(), "{outcome:?}");
     assert_eq!(outcome.revisions, [&*second]);
@@ -320,7 +327,7 @@ async fn what_git_no_longer_names_is_pruned_when_asked_and_all_of_it_at_the_end(
     Ok(())
 }
 
-async fn gone(namespace: &TestNamespace, objects: &[Value]) -> Result<()> {
+pub(super) async fn gone(namespace: &TestNamespace, objects: &[Value]) -> Result<()> {
     let started = Instant::now();
     for object in objects {
         while find(&namespace.client(), object).await?.is_some() {

@@ -9,6 +9,7 @@ mod faults;
 mod fixture;
 mod history;
 mod manager;
+mod operations;
 mod reconcile;
 mod support;
 mod tenancy;
