@@ -1,16 +1,19 @@
 //! Deploys from Git through Flux and shows how it goes: a GitRepository and a Kustomization are made or changed, with progress until they are ready, then a table of states and the tree of what is
-//! deployed.
+//! deployed. Objects of the same names that something else made are left alone.
 //!
 //! ```text
 //! cargo run --example flux_deploy --features flux -- podinfo https://github.com/stefanprodan/podinfo --path kustomize --branch master --to podinfo
 //! ```
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Result, bail};
 use clap::Parser;
 use console::style;
+use gitops::core::ErrorKind;
 use gitops::core::backend::{ApplicationStore as _, DeleteOptions};
+use gitops::flux::convert::APPLICATION;
 use gitops::flux::manager::Change;
 use gitops::flux::reconcile::{Update, WaitOptions};
 use gitops::flux::types::{
@@ -44,7 +47,7 @@ struct Cli {
     /// How long the source, and then what is deployed, may take to become ready, in seconds.
     #[arg(long, default_value_t = 300)]
     timeout: u64,
-    /// Delete all of it at the end.
+    /// Delete at the end what this example made, now or in an earlier run.
     #[arg(long)]
     delete: bool,
 }
@@ -74,6 +77,29 @@ async fn wait(manager: &FluxManager, object: &FluxRef, timeout: Duration) -> Res
     }
 }
 
+/// Refuses what is there and does not say that it was made for this application: it would be changed, and with `--delete` deleted.
+async fn is_free<K: FluxResource>(
+    manager: &FluxManager,
+    namespace: &str,
+    name: &str,
+) -> Result<()> {
+    match manager.get::<K>(namespace, name).await {
+        Ok(found) => {
+            let annotations = found.meta().annotations.as_ref();
+            let of = annotations.and_then(|all| all.get(APPLICATION));
+            if of.map(String::as_str) != Some(name) {
+                bail!(
+                    "{} is there already, and was not made here: take another name",
+                    FluxRef::of(&found)
+                );
+            }
+            Ok(())
+        }
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 fn told<K: FluxResource>(object: &K, change: Change) {
     let what = match change {
         Change::Created => "created",
@@ -93,7 +119,13 @@ async fn main() -> Result<()> {
     };
     let manager = FluxManager::with_options(connected.client().clone(), options);
 
+    is_free::<GitRepository>(&manager, &cli.namespace, &cli.name).await?;
+    is_free::<Kustomization>(&manager, &cli.namespace, &cli.name).await?;
+    // So is known what was made for the application; the backend deletes it together with the application, unless others use it by then.
+    let made_for = BTreeMap::from([(APPLICATION.to_owned(), cli.name.clone())]);
+
     let mut source = GitRepository::new(&*cli.name).in_namespace(&*cli.namespace);
+    source.metadata.annotations = Some(made_for.clone());
     source.spec.url = cli.url;
     source.spec.interval = Some(Duration::from_secs(60).into());
     source.spec.git_ref = Some(GitRepositoryRef {
@@ -114,6 +146,7 @@ async fn main() -> Result<()> {
         .timeout(Duration::from_secs(cli.timeout));
     app.spec.retry_interval = Some(Duration::from_secs(5).into());
     app.spec.target_namespace = cli.to;
+    app.metadata.annotations = Some(made_for);
     let applied = manager.create_kustomization(&app).await?;
     told(&applied.object, applied.change);
 
@@ -143,9 +176,6 @@ async fn main() -> Result<()> {
 
     if cli.delete {
         backend.delete(&name, &DeleteOptions::default()).await?;
-        manager
-            .delete(&FluxRef::of(&source), &Default::default())
-            .await?;
         println!("{named} is being deleted, with what it deployed");
     }
     Ok(())

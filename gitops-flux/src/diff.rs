@@ -17,6 +17,7 @@ use serde_json::Value;
 
 use crate::kind::{FluxResource as _, KUSTOMIZE};
 use crate::manager::FluxManager;
+use crate::reconcile::line;
 use crate::types::Kustomization;
 use crate::view;
 
@@ -96,6 +97,8 @@ impl DiffEntry {
 pub struct DiffReport {
     /// The built objects in their order, then what would be pruned.
     pub entries: Vec<DiffEntry>,
+    /// The entries of the inventory that cannot be read: what would be pruned may be missing above. kustomize-controller fails at them.
+    pub unreadable: Vec<String>,
 }
 
 impl DiffReport {
@@ -119,9 +122,9 @@ impl DiffReport {
         })
     }
 
-    /// As `flux diff` exits: 0 for no change, 1 for changes, 2 when a dry run failed.
+    /// As `flux diff` exits: 0 for no change, 1 for changes, 2 when a dry run failed or the inventory cannot be read.
     pub fn exit_code(&self) -> i32 {
-        if self.of(DiffAction::Failed).next().is_some() {
+        if self.of(DiffAction::Failed).next().is_some() || !self.unreadable.is_empty() {
             2
         } else {
             i32::from(self.has_changes())
@@ -136,16 +139,22 @@ impl DiffReport {
             if entry.action == DiffAction::Unchanged {
                 continue;
             }
-            let name = view::flux_name(&entry.id);
+            let name = line(&view::flux_name(&entry.id));
             // Writing to a String cannot fail.
             let _ = write!(text, "► {name} {}", entry.action.word());
             if let Some(reason) = &entry.reason {
-                let _ = write!(text, ": {reason}");
+                let _ = write!(text, ": {}", line(reason));
             }
             text.push('\n');
             if let Some(diff) = &entry.diff {
                 text.push_str(&diff.text(color));
             }
+        }
+        for entry in &self.unreadable {
+            let _ = writeln!(
+                text,
+                "✗ the inventory's entry {entry:?} cannot be read: what would be pruned is not known"
+            );
         }
         text
     }
@@ -163,7 +172,7 @@ impl fmt::Display for DiffReport {
 /// prunes and forces. One read and one dry run per object, eight at once. Dropping the future stops.
 ///
 /// # Errors
-/// None but `InvalidInput` for an object that is built twice: what goes wrong with one object is its entry.
+/// None but `InvalidInput` for an object that is built twice: what goes wrong with one object is its entry, and what cannot be read of the inventory is told in the report.
 pub async fn diff(
     cluster: &dyn Cluster,
     kustomization: &Kustomization,
@@ -188,19 +197,23 @@ pub async fn diff(
         .buffered(AT_ONCE)
         .collect()
         .await;
-    let stale: Vec<_> = kustomization
-        .inventory()
-        .into_iter()
-        .flat_map(|inventory| inventory.ids())
-        .filter_map(|entry| entry.ok().map(|(id, _)| id))
-        .filter(|id| !ids.contains(id))
-        .map(|id| prune(cluster, kustomization, id))
-        .collect();
+    let (mut stale, mut unreadable) = (Vec::new(), Vec::new());
+    let inventory = kustomization.inventory();
+    for entry in inventory.iter().flat_map(|inventory| &inventory.entries) {
+        match entry.object_id() {
+            Ok(id) if ids.contains(&id) => {}
+            Ok(id) => stale.push(prune(cluster, kustomization, id)),
+            Err(_) => unreadable.push(entry.id.clone()),
+        }
+    }
     let mut pruned = futures::stream::iter(stale).buffered(AT_ONCE);
     while let Some(entry) = pruned.next().await {
         entries.extend(entry);
     }
-    Ok(DiffReport { entries })
+    Ok(DiffReport {
+        entries,
+        unreadable,
+    })
 }
 
 impl FluxManager {

@@ -20,6 +20,8 @@ use crate::view;
 
 /// How much of an answer is read.
 const ANSWER: usize = 4096;
+/// How many characters of it a message has.
+const SAID: usize = 200;
 
 /// The path of a Receiver's hook: `/hook/` and the SHA-256 of token, name and namespace, as `status.webhookPath` says it.
 pub fn hook_path(token: &SecretString, name: &str, namespace: &str) -> String {
@@ -223,12 +225,29 @@ impl Hook {
             500..=599 => ErrorKind::Unavailable,
             _ => ErrorKind::Failed,
         };
-        let said = said(answer).await;
-        // A server may quote the path, which is a secret as well.
-        let said = said
-            .replace(&path, "/hook/***")
-            .replace(self.token.expose(), "***");
+        let said = said(answer, &self.secrets(&path)).await;
         Err(Error::new(kind, format!("{status}: {said}")).context(receiver))
+    }
+
+    /// What an answer may quote and nobody is to read: the path's digest, the signature, and the token, also as a URL would have it.
+    fn secrets(&self, path: &str) -> Vec<String> {
+        let token = self.token.expose();
+        let mut secrets = vec![
+            path.trim_start_matches("/hook/").to_owned(),
+            url::form_urlencoded::byte_serialize(token.as_bytes()).collect(),
+            percent_encoded(token),
+        ];
+        let proof = self.proof.header(&self.token, &self.body);
+        // A signature is `sha256=…`; GitLab's is the token itself.
+        if self.proof != Proof::GitLab
+            && let Some((_, signature)) = &proof
+            && let Some((_, code)) = signature.split_once('=')
+        {
+            secrets.push(code.to_owned());
+        }
+        // Last: an encoded one may have it inside.
+        secrets.push(token.to_owned());
+        secrets
     }
 
     fn headers(&self) -> Result<HeaderMap> {
@@ -256,18 +275,46 @@ impl Hook {
     }
 }
 
-/// The first line of an answer.
-async fn said(mut answer: reqwest::Response) -> String {
+/// The first line of an answer, without secrets.
+async fn said(mut answer: reqwest::Response, secrets: &[String]) -> String {
     let mut bytes = Vec::new();
     while let Ok(Some(chunk)) = answer.chunk().await {
         bytes.extend_from_slice(&chunk);
         if bytes.len() >= ANSWER {
+            // One may be cut in two here.
+            let longest = secrets.iter().map(String::len).max().unwrap_or_default();
+            bytes.truncate(bytes.len().saturating_sub(longest));
             break;
         }
     }
-    let text = String::from_utf8_lossy(&bytes);
+    first_line(&String::from_utf8_lossy(&bytes), secrets)
+}
+
+/// Secrets go before anything is cut, which could leave the beginning of one.
+fn first_line(text: &str, secrets: &[String]) -> String {
+    let mut text = text.to_owned();
+    for secret in secrets.iter().filter(|secret| !secret.is_empty()) {
+        text = text.replace(secret.as_str(), "***");
+    }
     let line = text.lines().next().unwrap_or_default();
-    line.chars().filter(|c| !c.is_control()).take(200).collect()
+    line.chars()
+        .filter(|c| !c.is_control())
+        .take(SAID)
+        .collect()
+}
+
+/// As a proxy writes it into a URL: all but what a URL may have as it is.
+fn percent_encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => {
+                encoded.push(char::from(byte));
+            }
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
 }
 
 /// reqwest's error without its URL, which is the hook's secret.
@@ -292,6 +339,39 @@ mod tests {
         assert_eq!(
             hook_path(&"token".into(), "main", "flux-system"),
             "/hook/0ce800ccae7cc43567e8cd8a38c2132779ade2969962b4a37a2d9a457be7cd6e"
+        );
+    }
+
+    #[test]
+    fn no_part_of_a_secret_is_quoted() {
+        let hook = Hook::new("https://h", "n", "r", "top secret+token")
+            .unwrap()
+            .proof(Proof::HmacSha256);
+        let path = hook_path(&hook.token, "r", "n");
+        let secrets = hook.secrets(&path);
+        let digest = &path["/hook/".len()..];
+        let (_, signature) = hook.proof.header(&hook.token, &hook.body).unwrap();
+        let code = &signature["sha256=".len()..];
+        // Wherever the end of what is said falls.
+        for length in 0..220 {
+            let before = "x".repeat(length);
+            for secret in [
+                digest,
+                code,
+                "top secret+token",
+                "top%20secret%2Btoken",
+                "top+secret%2Btoken",
+            ] {
+                let said = first_line(&format!("{before}{secret} is unknown\nmore"), &secrets);
+                assert!(said.chars().count() <= SAID);
+                let rest = said.trim_start_matches('x');
+                assert!("*** is unknown".starts_with(rest), "{length}: {said}");
+            }
+        }
+        let split = Hook::new("https://h", "n", "r", "first\nsecond").unwrap();
+        assert_eq!(
+            first_line("no first\nsecond", &split.secrets("/hook/x")),
+            "no ***"
         );
     }
 

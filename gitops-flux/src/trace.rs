@@ -10,7 +10,7 @@ use std::fmt;
 
 use gitops_core::error::redact_url;
 use gitops_core::manifest::{Object, ObjectId};
-use gitops_core::{Error, Result};
+use gitops_core::{Error, ErrorKind, Result};
 use gitops_kube::cluster::Cluster;
 use jiff::Timestamp;
 use serde_json::Value;
@@ -18,6 +18,7 @@ use serde_json::Value;
 use self::read::Reader;
 use crate::kind::{FluxKind, SOURCE};
 use crate::manager::FluxManager;
+use crate::reconcile::line;
 use crate::view;
 
 /// How many owners are followed, one after the other.
@@ -102,10 +103,10 @@ impl Stage {
 }
 
 impl fmt::Display for Trace {
-    /// About what `flux trace` prints.
+    /// About what `flux trace` prints; texts that others wrote are made fit for one line.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let row = |f: &mut fmt::Formatter<'_>, key: &str, value: &str| {
-            writeln!(f, "{:<17}{value}", format!("{key}:"))
+            writeln!(f, "{:<17}{}", format!("{}:", line(key)), line(value))
         };
         row(
             f,
@@ -227,7 +228,7 @@ fn details(object: &Object) -> Vec<(String, String)> {
 /// Where one object comes from.
 ///
 /// # Errors
-/// `NotFound` when it does not exist; what reading it meets. What Flux does not manage is an answer, not an error.
+/// `NotFound` when it does not exist; what reading it meets, or, where nothing else says that Flux manages it, reading one of its owners. What Flux does not manage is an answer, not an error.
 pub async fn trace(cluster: &dyn Cluster, object: &ObjectId) -> Result<Trace> {
     let mut traces = trace_many(cluster, std::slice::from_ref(object)).await?;
     traces
@@ -235,11 +236,11 @@ pub async fn trace(cluster: &dyn Cluster, object: &ObjectId) -> Result<Trace> {
         .unwrap_or_else(|| Err(Error::internal("no answer")))
 }
 
-/// Where each of many objects comes from, in their order. Of each kind met on the way there is at most one LIST; a few objects of a kind are read one by one, and so are those that a
-/// list of their kind, made before, could not know.
+/// Where each of many objects comes from, in their order. Of each kind met on the way there is at most one LIST, in pages of 1,000 and, but for Flux's own kinds, of metadata only; a few objects
+/// of a kind are read one by one, and so are those that a list of their kind, made before, could not know.
 ///
 /// # Errors
-/// None for all; each object has its own: `NotFound` when it does not exist, and what reading it meets.
+/// None for all; each object has its own, as [`trace`] has.
 pub async fn trace_many(cluster: &dyn Cluster, objects: &[ObjectId]) -> Result<Vec<Result<Trace>>> {
     let mut reader = Reader::new(cluster);
     reader.read(objects.iter().cloned()).await;
@@ -301,6 +302,8 @@ struct Way {
     release: Option<(ObjectId, Vec<ObjectId>)>,
     next: Vec<Owner>,
     seen: BTreeSet<ObjectId>,
+    /// Why the first owner that could not be read could not.
+    unread: Option<Error>,
 }
 
 impl Way {
@@ -315,14 +318,23 @@ impl Way {
             object,
             kustomization: None,
             release: None,
+            unread: None,
         }
     }
 
     /// Looks at those that were read, and names their owners as the next.
     fn step(&mut self, reader: &Reader<'_>) {
         for owner in std::mem::take(&mut self.next) {
-            let Ok(Some(object)) = reader.get(&owner.id) else {
-                continue;
+            let object = match reader.get(&owner.id) {
+                Ok(Some(object)) => object,
+                Ok(None) => continue,
+                // The kind is gone, and its objects with it.
+                Err(error) if error.kind() == ErrorKind::NotFound => continue,
+                Err(error) => {
+                    let error = error.context(format!("read {}", owner.id));
+                    self.unread.get_or_insert(error);
+                    continue;
+                }
             };
             // A name that was used again: another object than the one that owned it.
             if !owner.uid.is_empty() && object.uid() != owner.uid {
@@ -375,7 +387,14 @@ impl Way {
             source: None,
         };
         let Some((id, through)) = self.kustomization.or(self.release) else {
-            return Ok(trace);
+            // An owner that cannot be read may be Flux's.
+            return match self.unread {
+                Some(error) => Err(error.context(format!(
+                    "whether Flux manages {} is not known",
+                    trace.object
+                ))),
+                None => Ok(trace),
+            };
         };
         trace.through = through;
         trace.manager = Some(reader.stage(&id));

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::kind::{FluxKind, HELM};
 use crate::manager::{FluxManager, FluxRef};
+use crate::reconcile::line;
 use crate::view;
 
 /// The most that a release may be, unpacked: Secrets hold 1 MiB, and manifests shrink to about a tenth.
@@ -70,7 +71,8 @@ impl fmt::Display for TreeNote {
             Self::Cycle => f.write_str("shown above"),
             Self::Bounded => f.write_str("not expanded"),
             Self::NoRelease => f.write_str("no release"),
-            Self::Unreadable(why) => f.write_str(why),
+            // It quotes what others wrote.
+            Self::Unreadable(why) => f.write_str(&line(why)),
         }
     }
 }
@@ -120,7 +122,7 @@ impl TreeNode {
     }
 
     fn print(&self, f: &mut fmt::Formatter<'_>, prefix: &str) -> fmt::Result {
-        f.write_str(&view::flux_name(&self.id))?;
+        f.write_str(&line(&view::flux_name(&self.id)))?;
         if let Some(note) = &self.note {
             write!(f, " ({note})")?;
         }

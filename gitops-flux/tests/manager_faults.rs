@@ -310,13 +310,14 @@ async fn a_wait_survives_cuts_gaps_and_refusals() {
     assert!(matches!(told.last(), Some(Update::Done { .. })), "{told:?}");
 }
 
-#[tokio::test]
-async fn who_may_read_nothing_else_is_told_what_is_known() {
+/// A Kustomization that no controller has written anything about, on a server that answers nothing else but what is mounted afterwards.
+async fn untouched(more: Value) -> MockServer {
     let server = MockServer::start().await;
-    // Neither sources nor Leases nor Pods can be read.
-    let old = object(1, None, "Unknown", "Nothing");
-    let mut bare = old.clone();
+    let mut bare = object(1, None, "Unknown", "Nothing");
     bare["status"] = json!({});
+    for (field, value) in more.as_object().into_iter().flatten() {
+        bare["spec"][field] = value.clone();
+    }
     for verb in ["GET", "PATCH"] {
         Mock::given(method(verb))
             .and(path(ONE))
@@ -330,21 +331,198 @@ async fn who_may_read_nothing_else_is_told_what_is_known() {
         .respond_with(list(&[bare], ""))
         .mount(&server)
         .await;
+    server
+}
+
+/// The watch of the Kustomization, answered late.
+async fn watch(server: &MockServer, after: Duration, events: &[(&str, Value)]) {
+    Mock::given(method("GET"))
+        .and(path(ALL))
+        .and(query_param("watch", "true"))
+        .respond_with(watched(events).set_delay(after))
+        .mount(server)
+        .await;
+}
+
+/// Neither sources nor Leases nor Pods can be read.
+async fn forbid_the_rest(server: &MockServer) {
     Mock::given(any())
         .respond_with(status(403, "Forbidden", "alice cannot do this"))
-        .mount(&server)
+        .mount(server)
         .await;
-    let wait = WaitOptions::within(Duration::from_secs(10)).answer_within(Duration::from_secs(1));
+}
+
+#[tokio::test]
+async fn who_may_read_nothing_else_is_told_what_is_known() {
+    let server = untouched(json!({})).await;
+    watch(&server, Duration::from_secs(60), &[]).await;
+    forbid_the_rest(&server).await;
+    let told: Arc<Mutex<Vec<Update>>> = Arc::default();
+    let sink = told.clone();
+    let wait = WaitOptions::within(Duration::from_secs(4))
+        .answer_within(Duration::from_secs(1))
+        .progress(move |update| sink.lock().unwrap().push(update.clone()));
     let options = ReconcileOptions::default().wait(wait);
-    let refused = manager(&server)
+    let late = manager(&server)
         .reconcile(&app(), &options)
         .await
         .unwrap_err();
-    assert_eq!(refused.kind(), ErrorKind::Unavailable, "{refused}");
-    assert!(
-        refused
-            .to_string()
-            .contains("is kustomize-controller running?"),
-        "{refused}"
+    // Whether a controller runs is not known: nobody says that there is none.
+    assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
+    let unknown = "whether kustomize-controller runs is not known";
+    for part in [unknown, "alice cannot do this"] {
+        assert!(late.to_string().contains(part), "{late}");
+    }
+    let told = told.lock().unwrap();
+    let unanswered = told.iter().filter(
+        |update| matches!(update, Update::Unanswered { message, .. } if message.contains(unknown)),
     );
+    assert_eq!(unanswered.count(), 1, "{told:?}");
+}
+
+#[tokio::test]
+async fn who_may_not_read_leases_waits_for_a_busy_controller() {
+    let server = untouched(json!({})).await;
+    let done = ("MODIFIED", object(11, None, "True", "Succeeded"));
+    watch(&server, Duration::from_secs(2), &[done]).await;
+    forbid_the_rest(&server).await;
+    let wait =
+        WaitOptions::within(Duration::from_secs(20)).answer_within(Duration::from_millis(200));
+    let done = manager(&server).wait(&app(), &wait).await.unwrap();
+    assert_eq!(done.value["metadata"]["resourceVersion"], "11");
+}
+
+#[tokio::test]
+async fn a_server_that_falls_silent_does_not_lengthen_a_wait() {
+    let checks = json!({"healthChecks": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": "x"}]});
+    let server = untouched(checks).await;
+    let never = ResponseTemplate::new(200).set_delay(Duration::from_secs(120));
+    Mock::given(any()).respond_with(never).mount(&server).await;
+    // A request may take half a minute.
+    let config = kube::Config::new(server.uri().parse().unwrap());
+    let client = kube::Client::try_from(config).unwrap();
+    let manager = FluxManager::with_options(client, FluxOptions::default());
+    let wait = async |answer_within| {
+        let wait = WaitOptions::within(Duration::from_secs(1)).answer_within(answer_within);
+        manager.wait(&app(), &wait).await.unwrap_err()
+    };
+    let started = Instant::now();
+    // The controller is looked for in the wait, or only at its end.
+    let (soon, never) = (Duration::from_millis(100), Duration::from_secs(60));
+    let (first, second) = tokio::join!(wait(soon), wait(never));
+    assert!(
+        started.elapsed() < Duration::from_secs(9),
+        "{:?}",
+        started.elapsed()
+    );
+    for late in [first, second] {
+        assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
+        for part in [
+            "has not changed since",
+            "before everything could be looked at",
+        ] {
+            assert!(late.to_string().contains(part), "{late}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_explanation_reads_no_secrets() {
+    let server = MockServer::start().await;
+    let mut now = object(1, None, "Unknown", "Progressing");
+    let entries: Vec<Value> = [
+        "x_a__Secret",
+        "x_a__ConfigMap",
+        "x_b__ConfigMap",
+        "x_c__ConfigMap",
+        "x_d__ConfigMap",
+        "x_web_apps_Deployment",
+        "_r_rbac.authorization.k8s.io_ClusterRole",
+    ]
+    .iter()
+    .map(|id| json!({"id": id, "v": "v1"}))
+    .collect();
+    now["status"]["inventory"] = json!({"entries": entries});
+    let discovered = |kinds: &[(&str, &str, &str, &str)]| {
+        let items: Vec<Value> = kinds
+            .iter()
+            .map(|(group, plural, kind, scope)| {
+                let resource = json!({"resource": plural, "scope": scope, "verbs": ["list"], "responseKind": {"kind": kind}});
+                json!({"metadata": {"name": group}, "versions": [{"version": "v1", "resources": [resource]}]})
+            })
+            .collect();
+        ResponseTemplate::new(200).set_body_json(json!({
+            "kind": "APIGroupDiscoveryList", "apiVersion": "apidiscovery.k8s.io/v2", "metadata": {}, "items": items,
+        }))
+    };
+    let metadata = |kind: &str, names: &[&str]| {
+        let items: Vec<Value> = names
+            .iter()
+            .map(|name| json!({"kind": "PartialObjectMetadata", "apiVersion": "meta.k8s.io/v1", "metadata": {"name": name, "namespace": "x"}}))
+            .collect();
+        ResponseTemplate::new(200).set_body_json(json!({
+            "kind": format!("{kind}List"), "apiVersion": "v1", "metadata": {"resourceVersion": "1"}, "items": items,
+        }))
+    };
+    for (at, answer) in [
+        (ONE, ResponseTemplate::new(200).set_body_json(&now)),
+        (
+            "/api",
+            discovered(&[
+                ("", "secrets", "Secret", "Namespaced"),
+                ("", "configmaps", "ConfigMap", "Namespaced"),
+            ]),
+        ),
+        (
+            "/apis",
+            discovered(&[
+                ("apps", "deployments", "Deployment", "Namespaced"),
+                (
+                    "rbac.authorization.k8s.io",
+                    "clusterroles",
+                    "ClusterRole",
+                    "Cluster",
+                ),
+            ]),
+        ),
+        (
+            "/api/v1/namespaces/x/configmaps",
+            metadata("PartialObjectMetadata", &["a", "b", "c"]),
+        ),
+    ] {
+        Mock::given(method("GET"))
+            .and(path(at))
+            .respond_with(answer)
+            .mount(&server)
+            .await;
+    }
+    forbid_the_rest(&server).await;
+    let explained = manager(&server).explain(&app()).await.unwrap();
+    // What is missing is told; what may not be read, only where it could say why.
+    let missing: Vec<String> = explained
+        .objects
+        .iter()
+        .map(|one| one.id.to_string())
+        .collect();
+    assert_eq!(missing, ["ConfigMap x/d"]);
+    assert_eq!(explained.looked_at, 4);
+    assert_eq!(explained.unread.len(), 1, "{explained}");
+    assert!(
+        explained.unread[0].starts_with("Deployment cannot be read"),
+        "{explained}"
+    );
+    for request in server.received_requests().await.unwrap() {
+        let at = request.url.path();
+        let bare = ["secrets", "configmaps", "clusterroles"]
+            .iter()
+            .any(|kind| at.contains(kind));
+        let accept = request
+            .headers
+            .get("accept")
+            .map(|value| value.to_str().unwrap());
+        let asked = accept
+            .unwrap_or_default()
+            .contains("PartialObjectMetadataList");
+        assert_eq!(asked, bare, "{at} {accept:?}");
+    }
 }

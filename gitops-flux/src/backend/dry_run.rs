@@ -76,6 +76,12 @@ pub(super) async fn run(
     };
     match compared.await {
         Ok(report) => {
+            if let Some(first) = report.unreadable.first() {
+                // Flux would fail at it.
+                outcome.phase = OperationPhase::Failed;
+                outcome.message =
+                    format!("dry run: the inventory's entry {first:?} cannot be read");
+            }
             let missing = format!("namespaces {:?} not found", own.destination.namespace);
             for entry in report.entries {
                 let comes = creates

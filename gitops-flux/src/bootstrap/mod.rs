@@ -23,6 +23,7 @@ use gitops_core::manifest::{Object, yaml};
 use gitops_core::{Error, ErrorKind, Result, ResultExt as _};
 use gitops_git::{CommitOptions, CommitOutcome, Repository};
 
+use crate::convert::has_credentials;
 use crate::kind::{FluxKind, FluxResource as _};
 use crate::manager::{FluxManager, FluxRef};
 use crate::reconcile::{ReconcileOptions, Reconciled, WaitOptions};
@@ -32,7 +33,7 @@ use crate::types::{GitRepository, GoDuration, Kustomization};
 /// What to bootstrap, and where.
 #[derive(Clone)]
 pub struct BootstrapOptions {
-    /// The URL as source-controller reaches the repository; the program's own may be another.
+    /// The URL as source-controller reaches the repository; the program's own may be another. It is committed: credentials belong into [`secret`](Self::secret), and only SSH's has a user.
     pub url: String,
     /// The branch (`main`). It must exist, unless the repository is empty.
     pub branch: String,
@@ -178,11 +179,16 @@ impl BootstrapOptions {
             }
         }
         match url::Url::parse(&self.url) {
+            // It is committed, and everybody may read the object that has it.
             Ok(url) if matches!(url.scheme(), "http" | "https" | "ssh") => {
-                if url.password().is_some() {
+                let blank = |c: char| c.is_control() || c.is_whitespace();
+                if has_credentials(url.as_str()) || has_credentials(&self.url) {
                     return Err(Error::invalid(
-                        "the URL holds a password; give it as a secret",
+                        "the URL holds a password or a token; give it as a secret",
                     ));
+                }
+                if self.url.contains(blank) {
+                    return Err(Error::invalid("the URL holds blanks"));
                 }
             }
             // The text may hold one, so it is not quoted.
@@ -312,4 +318,41 @@ async fn commit(repository: &Repository, options: &BootstrapOptions) -> Result<(
         .commit()
         .ok_or_else(|| Error::internal("there is no commit"))?;
     Ok((commit.to_owned(), committed))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_credentials_are_committed() {
+        let check = |url: &str| BootstrapOptions::new(url, "clusters/a", "x").check();
+        for url in [
+            "https://git.example.com/a/b",
+            "http://git.example.com:3000/a/b@c",
+            "ssh://git@git.example.com:22/a/b",
+        ] {
+            check(url).unwrap();
+        }
+        for url in [
+            "https://canary@git.example.com/a/b",
+            "https://user:canary@git.example.com/a/b",
+            "https://:canary@git.example.com/a/b",
+            "https:///canary@git.example.com/a/b",
+            "https:\\\\canary@git.example.com/a/b",
+            "HTTPS://canary@git.example.com/a/b",
+            "ht\ntps://canary@git.example.com/a/b",
+            "ssh://git:canary@git.example.com/a/b",
+            "https://git.example.com/a\tb",
+            "git@canary:a/b",
+            "file:///canary",
+        ] {
+            let error = check(url).unwrap_err();
+            assert_eq!(error.kind(), ErrorKind::InvalidInput);
+            assert!(
+                !format!("{error:#} {error:?}").contains("canary"),
+                "{error:?}"
+            );
+        }
+    }
 }

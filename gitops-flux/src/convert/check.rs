@@ -130,6 +130,23 @@ fn policy(app: &Application) -> Result<()> {
     Ok(())
 }
 
+/// Whether a URL holds what may be a secret: the user of SSH is none, any other may be a token.
+pub(crate) fn has_credentials(url: &str) -> bool {
+    let Some((scheme, rest)) = url.split_once("://") else {
+        return false;
+    };
+    // Some readers skip more slashes, and take backslashes for them.
+    let slashes = ['/', '\\'];
+    let authority = rest
+        .trim_start_matches(slashes)
+        .split(['/', '\\', '?', '#'])
+        .next()
+        .unwrap_or_default();
+    authority
+        .rsplit_once('@')
+        .is_some_and(|(user, _)| !scheme.eq_ignore_ascii_case("ssh") || user.contains(':'))
+}
+
 /// The repository's URL, and the path.
 fn place(source: &Source) -> Result<()> {
     let field = "sources[0].repoURL";
@@ -147,9 +164,7 @@ fn place(source: &Source) -> Result<()> {
         ));
     };
     let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
-    let user = authority.rsplit_once('@').map(|(user, _)| user);
-    // The user of SSH is no secret; any other may be a token.
-    if user.is_some_and(|user| !url.starts_with("ssh://") || user.contains(':')) {
+    if has_credentials(&url) {
         return Err(refused(
             field,
             "credentials do not belong into a URL that everybody may read; use a Secret",

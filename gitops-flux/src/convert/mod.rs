@@ -35,6 +35,8 @@ use gitops_core::application::{Application, Automated, ClusterRef, Destination};
 use gitops_core::{Error, Result};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
 
+#[cfg(feature = "git")]
+pub(crate) use self::check::has_credentials;
 pub(crate) use self::check::option_is_fulfilled;
 pub use self::parts::{Parts, SourceObject, Workload};
 pub(crate) use self::revision::{GitTarget, OciTarget, is_commit, reported};

@@ -4,17 +4,18 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use futures::{StreamExt as _, stream};
-use gitops_core::Result;
 use gitops_core::application::{Health, HealthStatus};
 use gitops_core::manifest::{GroupVersionKind, Object, ObjectId};
+use gitops_core::{Error, ErrorKind, Result};
 use gitops_kube::cluster::{ApiKind, Cluster as _, ListParams, ObjectKey};
 use gitops_kube::health::pods;
 use serde_json::Value;
+use tokio::sync::Semaphore;
 
 use super::options::said;
-use super::state::{State, Truth, line, text};
+use super::state::{State, Truth, text};
 use super::verdict::{Expectation, Verdict, verdict};
-use super::{dependencies_of, source_of};
+use super::{dependencies_of, line, source_of};
 use crate::FluxKind;
 use crate::manager::{FluxManager, FluxRef};
 use crate::types::InventoryEntry;
@@ -27,6 +28,13 @@ const AT_ONCE: usize = 8;
 const NAMED: usize = 5;
 /// Pods of a workload that are looked at.
 const PODS: u32 = 100;
+/// Kinds that are well once they are there: of them no more is read than that they are. An empty kind means all of the group.
+const BARE: [(&str, &str); 4] = [
+    ("", "ConfigMap"),
+    ("", "Secret"),
+    ("", "ServiceAccount"),
+    ("rbac.authorization.k8s.io", ""),
+];
 
 /// What holds an object up. `Display` gives it on one line.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -91,18 +99,26 @@ impl FluxManager {
     /// Says what holds an object up. It looks at the live objects of a Kustomization's inventory and health checks (one list per kind, with more than a few of it), or at the workloads of a
     /// HelmRelease; at pods where they explain their workload; and, where the object waits for them, at its dependencies and its source. It changes nothing.
     ///
-    /// What cannot be read, for want of rights for example, is told in the answer.
+    /// Of ConfigMaps, Secrets, ServiceAccounts and RBAC, which are well once they are there, it asks for metadata only, and goes without where it may not read them; unless
+    /// [`with_health`](Self::with_health) has a rule for them. What else cannot be read, for want of rights for example, is told in the answer.
     ///
     /// # Errors
     /// Those of reading the object itself.
     pub async fn explain(&self, object: &FluxRef) -> Result<Explanation> {
         let object = self.resolve(object);
         let value = self.get_value(&object).await?;
-        Ok(self.explain_value(&object, &value).await)
+        let mut explanation = Explanation::default();
+        self.explain_into(&object, &value, &mut explanation).await;
+        Ok(explanation)
     }
 
-    pub(crate) async fn explain_value(&self, object: &FluxRef, value: &Value) -> Explanation {
-        let mut explanation = Explanation::default();
+    /// Adds to an explanation what is found out. Dropping the future leaves what was found until then.
+    pub(super) async fn explain_into(
+        &self,
+        object: &FluxRef,
+        value: &Value,
+        explanation: &mut Explanation,
+    ) {
         let state = State::of(value);
         let ready = state.condition("Ready");
         let reason = ready
@@ -117,9 +133,8 @@ impl FluxManager {
             }
             // What is live is of another revision than the one that failed.
             "BuildFailed" => {}
-            _ => self.look_at_objects(object, value, &mut explanation).await,
+            _ => self.look_at_objects(object, value, explanation).await,
         }
-        explanation
     }
 
     async fn unready_dependencies(&self, kind: FluxKind, value: &Value) -> Vec<(FluxRef, String)> {
@@ -174,61 +189,78 @@ impl FluxManager {
             FluxKind::HelmRelease => workloads(object, value),
             _ => return,
         };
-        let looks: Vec<_> = targets.iter().map(|target| self.look(target)).collect();
-        let found: Vec<Result<(usize, Vec<NotReady>)>> =
-            stream::iter(looks).buffered(AT_ONCE).collect().await;
-        for (target, found) in targets.iter().zip(found) {
-            match found {
-                Ok((looked_at, unready)) => {
-                    explanation.looked_at += looked_at;
-                    explanation.objects.extend(unready);
-                }
-                Err(error) => explanation
-                    .unread
-                    .push(format!("{} cannot be read: {error}", target.gvk.kind)),
-            }
+        let permits = Semaphore::new(AT_ONCE);
+        // Collected first, so that the whole can be sent to another thread.
+        let looks: Vec<_> = targets
+            .iter()
+            .map(|target| self.look(target, &permits))
+            .collect();
+        let mut looks = stream::iter(looks).buffer_unordered(AT_ONCE);
+        while let Some(look) = looks.next().await {
+            explanation.looked_at += look.looked_at;
+            explanation.objects.extend(look.unready);
+            explanation.objects.sort_by(|a, b| {
+                let key = |one: &NotReady| (std::cmp::Reverse(one.health.status), one.id.clone());
+                key(a).cmp(&key(b))
+            });
+            explanation.unread.extend(look.unread);
         }
-        explanation.objects.sort_by(|a, b| {
-            let key = |one: &NotReady| (std::cmp::Reverse(one.health.status), one.id.clone());
-            key(a).cmp(&key(b))
-        });
     }
 
-    /// The objects of one kind: how many there are, and those that are not healthy.
-    async fn look(&self, target: &Target) -> Result<(usize, Vec<NotReady>)> {
-        let kind = self.cluster.resolve(&target.gvk).await?;
+    /// The objects of one kind.
+    async fn look(&self, target: &Target, permits: &Semaphore) -> Look {
+        let mut look = Look::default();
+        let unread = |error: &Error| {
+            let why = line(&error.to_string());
+            Some(format!("{} cannot be read: {why}", target.gvk.kind))
+        };
+        let kind = match self.cluster.resolve(&target.gvk).await {
+            Ok(kind) => kind,
+            Err(error) => {
+                look.unread = unread(&error);
+                return look;
+            }
+        };
+        let kind = &kind;
+        let bare = self.is_bare(kind);
+        // Whoever may not read those misses nothing that could say why.
+        let matters = |error: &Error| !bare || error.kind() != ErrorKind::PermissionDenied;
         let mut live: BTreeMap<ObjectId, Object> = BTreeMap::new();
-        let listed = target.ids.is_empty() || target.ids.len() > ONE_BY_ONE;
-        if listed {
-            for object in self.labelled(&kind, target).await? {
-                live.insert(object.id(), object);
+        if target.ids.is_empty() || target.ids.len() > ONE_BY_ONE {
+            let listed = self.labelled(kind, target, bare, permits, &mut live).await;
+            if let Err(error) = listed {
+                look.unread = unread(&error).filter(|_| matters(&error));
+                return look;
             }
         }
-        let mut unready = Vec::new();
-        for id in &target.ids {
-            if live.contains_key(id) {
-                continue;
-            }
-            let key = ObjectKey {
-                kind: &kind,
-                namespace: &id.namespace,
-                name: &id.name,
-            };
-            match self.cluster.get(key).await? {
-                Some(object) => {
-                    live.insert(object.id(), object);
+        let reads: Vec<_> = target
+            .ids
+            .iter()
+            .filter(|id| !live.contains_key(id))
+            .map(|id| async move {
+                let _permit = permits.acquire().await;
+                (id, self.read_one(kind, id, bare).await)
+            })
+            .collect();
+        let mut reads = stream::iter(reads).buffer_unordered(AT_ONCE);
+        while let Some((id, read)) = reads.next().await {
+            match read {
+                Ok(Some(object)) => {
+                    live.insert(id.clone(), object);
                 }
-                None => unready.push(NotReady {
-                    id: id.clone(),
-                    health: Health::new(HealthStatus::Missing, "it is not there"),
-                }),
+                Ok(None) => {
+                    look.looked_at += 1;
+                    look.unready.push(NotReady {
+                        id: id.clone(),
+                        health: Health::new(HealthStatus::Missing, "it is not there"),
+                    });
+                }
+                Err(error) if matters(&error) => look.unread = unread(&error),
+                Err(_) => {}
             }
         }
-        let looked_at = live.len() + unready.len();
+        look.looked_at += live.len();
         for object in live.values() {
-            if !target.ids.is_empty() && !target.ids.contains(&object.id()) {
-                continue;
-            }
             let mut health = self.health.assess(object);
             if matches!(
                 health.status,
@@ -239,15 +271,52 @@ impl FluxManager {
             if let Some(theirs) = self.ask_pods(object).await {
                 health = theirs;
             }
-            unready.push(NotReady {
+            look.unready.push(NotReady {
                 id: object.id(),
                 health,
             });
         }
-        Ok((looked_at, unready))
+        look
     }
 
-    async fn labelled(&self, kind: &ApiKind, target: &Target) -> Result<Vec<Object>> {
+    /// Whether an object of this kind is well once it is there.
+    fn is_bare(&self, kind: &ApiKind) -> bool {
+        let own = kind.group_kind();
+        !self.health.has_rule(&own)
+            && BARE
+                .iter()
+                .any(|(group, kind)| *group == own.group && (kind.is_empty() || *kind == own.kind))
+    }
+
+    /// Reads an object; a bare one without its content.
+    async fn read_one(&self, kind: &ApiKind, id: &ObjectId, bare: bool) -> Result<Option<Object>> {
+        if !bare {
+            let key = ObjectKey {
+                kind,
+                namespace: &id.namespace,
+                name: &id.name,
+            };
+            return self.cluster.get(key).await;
+        }
+        let params = ListParams {
+            namespace: Some(id.namespace.clone()),
+            fields: Some(format!("metadata.name={}", id.name)),
+            metadata_only: true,
+            ..ListParams::default()
+        };
+        let found = self.cluster.list(kind, &params).await?.items;
+        Ok(found.into_iter().find(|object| object.id() == *id))
+    }
+
+    /// Lists the objects with the owner's labels, a page at a time; those that nobody asked about are dropped.
+    async fn labelled(
+        &self,
+        kind: &ApiKind,
+        target: &Target,
+        bare: bool,
+        permits: &Semaphore,
+        live: &mut BTreeMap<ObjectId, Object>,
+    ) -> Result<()> {
         let namespaces: BTreeSet<&str> = target
             .ids
             .iter()
@@ -261,15 +330,23 @@ impl FluxManager {
             },
             labels: Some(target.labels.clone()),
             limit: Some(500),
+            metadata_only: bare,
             ..ListParams::default()
         };
-        let mut objects = Vec::new();
         loop {
-            let page = self.cluster.list(kind, &params).await?;
-            objects.extend(page.items);
+            let page = {
+                let _permit = permits.acquire().await;
+                self.cluster.list(kind, &params).await?
+            };
+            for object in page.items {
+                let id = object.id();
+                if target.ids.is_empty() || target.ids.contains(&id) {
+                    live.insert(id, object);
+                }
+            }
             match page.continue_token {
                 Some(token) => params.continue_token = Some(token),
-                None => return Ok(objects),
+                None => return Ok(()),
             }
         }
     }
@@ -291,6 +368,14 @@ impl FluxManager {
         let found = self.cluster.list(&kind, &params).await.ok()?;
         pods::explain(workload, &found.items)
     }
+}
+
+/// What was seen of one kind.
+#[derive(Default)]
+struct Look {
+    looked_at: usize,
+    unready: Vec<NotReady>,
+    unread: Option<String>,
 }
 
 /// Objects of one kind to look at.

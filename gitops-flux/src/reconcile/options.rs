@@ -83,16 +83,17 @@ impl ReconcileOptions {
 /// How to wait.
 #[derive(Clone, Debug)]
 pub struct WaitOptions {
-    /// The longest that the wait takes, sources included.
+    /// The longest that the wait takes, sources included. To find out why it did not end well, up to five seconds more.
     pub timeout: Duration,
     /// An object about which no controller has written anything for so long is looked into: with a controller whose leader election's Lease is fresh the wait goes on (it may be
-    /// busy), else it ends with `Unavailable`.
+    /// busy), and so it does, with an [`Update::Unanswered`], when Leases cannot be read in Flux's namespace; with an old Lease or none it ends with `Unavailable`. Controllers without leader
+    /// election have none: give them more time here.
     pub answer_within: Duration,
     /// A failure that may be an older run's counts when the object has not changed for so long.
     pub settle: Duration,
     /// Ends at the first failure. Off, a failure that the controller tries again by itself is waited through until the time is up.
     pub fail_fast: bool,
-    /// Says of a failure which objects are not ready and why, which takes one list per kind of the inventory.
+    /// Says of a failure which objects are not ready and why, which takes one list per kind of the inventory. With [`timeout`](Self::timeout), what is not found out in time is left out.
     pub explain: bool,
     /// Who is told meanwhile.
     pub progress: Progress,

@@ -5,6 +5,7 @@
 //! - A controller writes the request's token to `status.lastHandledReconcileAt` at the end of a run, after the conditions and in another request. Conditions seen together with the token are
 //!   therefore the run's result; conditions seen without it are of an older run.
 //! - A failing Kustomization keeps Reconciling=True and does not advance `observedGeneration`: what counts is the generation that the Ready condition is about.
+//! - Nobody reconciles an ExternalArtifact of Flux's own accord: it is done when it has an artifact, whoever put it there.
 //! - A suspended source calls its newest generation observed and stays Ready: suspension is looked at first.
 //! - The first run of an object adds a finalizer, marks the token handled and begins again: without a Ready condition nothing is over.
 //! - A controller reads sources from a cache that may lag behind: a run that handled the token may have worked on the revision before. It begins again by itself when it sees the new one.
@@ -110,10 +111,7 @@ pub fn verdict(state: &State, expected: &Expectation) -> Verdict {
         );
     }
     if state.passive {
-        return Verdict::Done {
-            revision: state.revision.clone(),
-            message: String::new(),
-        };
+        return passive(state, expected);
     }
     if let Some(token) = &expected.token
         && !is_handled(state, token)
@@ -136,6 +134,29 @@ pub fn verdict(state: &State, expected: &Expectation) -> Verdict {
         Truth::Unknown => running(state, ready),
         Truth::False => not_ready(state, ready, expected),
         Truth::True => is_ready(state, ready, expected),
+    }
+}
+
+/// What nobody reconciles is as good as it gets, but an ExternalArtifact: whoever keeps it says when it has failed, and until it has an artifact kustomize-controller and helm-controller wait for one.
+fn passive(state: &State, expected: &Expectation) -> Verdict {
+    if state.kind == "ExternalArtifact" {
+        let ready = state.condition("Ready");
+        if let Some(ready) =
+            ready.filter(|ready| ready.status == Truth::False && state.is_current(ready))
+        {
+            return not_ready(state, ready, expected);
+        }
+        if state.revision.is_none() {
+            return Verdict::Pending {
+                waiting: Waiting::Source,
+                reason: String::new(),
+                message: "it has no artifact".to_owned(),
+            };
+        }
+    }
+    Verdict::Done {
+        revision: state.revision.clone(),
+        message: String::new(),
     }
 }
 

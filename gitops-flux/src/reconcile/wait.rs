@@ -7,7 +7,7 @@ use gitops_core::{Error, ErrorKind, Result};
 use serde_json::Value;
 use tokio::time::Instant;
 
-use super::answer;
+use super::answer::{self, Controller};
 use super::ask::within;
 use super::explain::Explanation;
 use super::options::{Reconciled, Update, WaitOptions, said};
@@ -22,6 +22,8 @@ use crate::manager::{FluxManager, FluxRef};
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
 /// A watch that is refused for so long is not going to be allowed: an API server that has just started refuses for a moment.
 const REFUSED_FOR: Duration = Duration::from_secs(10);
+/// How long after the wait's own end its result may come, so that it can say more than that the time is up.
+const LAST_WORDS: Duration = Duration::from_secs(5);
 
 impl FluxManager {
     /// Waits until an object is reconciled: its newest generation is Ready, and it has worked on the revision that its source has. Nothing is asked of the controller.
@@ -32,7 +34,7 @@ impl FluxManager {
     /// - `Failed` as soon as the controller says of this generation that it failed or gave up, or says so of the source that the object waits for. The message has the
     ///   controller's reason, and which of the object's own objects are not ready and why.
     /// - `Timeout` when the time is up, with what it waited for.
-    /// - `Unavailable` when no controller takes the object up: see [`WaitOptions::answer_within`].
+    /// - `Unavailable` when no controller takes the object up and none is alive: see [`WaitOptions::answer_within`].
     /// - `Conflict` when the object is suspended, being deleted, or replaced by another; `NotFound` when it is not there, or is deleted meanwhile.
     pub async fn wait(&self, object: &FluxRef, options: &WaitOptions) -> Result<Reconciled> {
         let object = self.resolve(object);
@@ -57,8 +59,10 @@ pub(super) struct Waiter<'a> {
     changed: Instant,
     /// What was told last, so that nothing is told twice.
     told: Option<Update>,
-    /// The controller was looked for, and found.
-    looked_for: bool,
+    /// When the controller is looked for, if it has written nothing; `None` once it was found.
+    look_at: Option<Instant>,
+    /// What was told last of a controller that does not answer.
+    unanswered: String,
     interruption: Option<String>,
 }
 
@@ -80,7 +84,8 @@ impl<'a> Waiter<'a> {
             value: Value::Null,
             changed: now,
             told: None,
-            looked_for: false,
+            look_at: Some(deadline::after(options.answer_within)),
+            unanswered: String::new(),
             interruption: None,
         }
     }
@@ -233,30 +238,43 @@ impl<'a> Waiter<'a> {
                 Ok(Next::Wait(Some(LOOK_AGAIN)))
             }
             Waiting::Revision => Ok(Next::Wait(Some(LOOK_AGAIN))),
-            Waiting::Controller if !self.looked_for && self.is_silent() => {
-                let left = self
-                    .options
-                    .answer_within
-                    .saturating_sub(self.began.elapsed());
-                if !left.is_zero() {
-                    return Ok(Next::Wait(Some(left)));
-                }
-                self.looked_for = true;
-                let controller = answer::look(self.manager, self.object, &self.value).await;
-                if !controller.is_alive {
-                    return Err(Error::unavailable(format!(
-                        "{}: no answer within {:?}: {}",
-                        self.object, self.options.answer_within, controller.says
-                    )));
-                }
-                self.tell(Update::Unanswered {
-                    object: self.object.clone(),
-                    message: controller.says,
-                });
-                Ok(Next::Wait(None))
-            }
+            Waiting::Controller if self.is_silent() => self.look_for_controller().await,
             _ => Ok(Next::Wait(None)),
         }
+    }
+
+    /// Looks for the controller when it has been silent for too long. The wait ends only when it is known that there is none.
+    async fn look_for_controller(&mut self) -> Result<Next> {
+        let Some(look_at) = self.look_at else {
+            return Ok(Next::Wait(None));
+        };
+        let left = look_at.saturating_duration_since(Instant::now());
+        if !left.is_zero() {
+            return Ok(Next::Wait(Some(left)));
+        }
+        let look = answer::look(self.manager, self.object, &self.value);
+        let Ok(controller) = tokio::time::timeout_at(self.deadline, look).await else {
+            return Ok(Next::Wait(None));
+        };
+        let again = match controller {
+            Controller::Absent(says) => {
+                return Err(Error::unavailable(format!(
+                    "{}: no answer within {:?}: {says}",
+                    self.object, self.options.answer_within
+                )));
+            }
+            Controller::Alive(_) => None,
+            Controller::Unknown(_) => Some(self.options.answer_within.max(LOOK_AGAIN)),
+        };
+        self.look_at = again.map(deadline::after);
+        if self.unanswered != controller.says() {
+            self.unanswered = controller.says().to_owned();
+            self.options.progress.tell(|| Update::Unanswered {
+                object: self.object.clone(),
+                message: self.unanswered.clone(),
+            });
+        }
+        Ok(Next::Wait(again))
     }
 
     /// No controller has written anything since the wait began.
@@ -295,7 +313,7 @@ impl<'a> Waiter<'a> {
             _ => "",
         };
         let mut message = format!("{} failed{stalled}: {text}", self.object);
-        self.add_explanation(&mut message).await;
+        self.add_explanation(&mut message, self.last_words()).await;
         Err(Error::failed(message))
     }
 
@@ -316,27 +334,40 @@ impl<'a> Waiter<'a> {
             }
             Verdict::Done { .. } => {}
         }
+        let end = self.last_words();
         if let Some(interruption) = &self.interruption {
             message.push_str(&format!("; {interruption}"));
         } else if self.is_silent() {
-            let controller = answer::look(self.manager, self.object, &self.value).await;
-            message.push_str(&format!(
-                "; its status has not changed since: {}",
-                controller.says
-            ));
+            message.push_str("; its status has not changed since");
+            let look = answer::look(self.manager, self.object, &self.value);
+            if let Ok(controller) = tokio::time::timeout_at(end, look).await {
+                message.push_str(&format!(": {}", controller.says()));
+            }
         }
-        self.add_explanation(&mut message).await;
+        self.add_explanation(&mut message, end).await;
         Error::timeout(message)
     }
 
-    async fn add_explanation(&self, message: &mut String) {
+    /// Until when there is time to find out more about the end: as long as a request may take, and not much longer than the wait itself.
+    fn last_words(&self) -> Instant {
+        let soon = deadline::after(self.manager.options().deadline);
+        soon.min(self.deadline + LAST_WORDS)
+    }
+
+    async fn add_explanation(&self, message: &mut String, end: Instant) {
         if !self.options.explain {
             return;
         }
         // It is a help, and must not take the place of what happened.
-        let explain = self.manager.explain_value(self.object, &self.value);
-        let explanation = tokio::time::timeout(self.manager.options().deadline, explain).await;
-        let explanation: Explanation = explanation.unwrap_or_default();
+        let mut explanation = Explanation::default();
+        let explain = self
+            .manager
+            .explain_into(self.object, &self.value, &mut explanation);
+        if tokio::time::timeout_at(end, explain).await.is_err() {
+            explanation
+                .unread
+                .push("the time was up before everything could be looked at".to_owned());
+        }
         if !explanation.is_empty() {
             message.push_str(&format!("; {explanation}"));
         }

@@ -1,4 +1,4 @@
-//! Objects, read with few requests: many of a kind by one list, a few one by one.
+//! Objects, read with few requests and kept without what nobody asks for: many of a kind by one list, a few one by one.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -15,6 +15,10 @@ use crate::view;
 const FEW: usize = 4;
 /// How many are read at once.
 const AT_ONCE: usize = 8;
+/// Objects per page of a list.
+const PAGE: u32 = 1_000;
+/// How often a list begins again when its next page is no longer to be had.
+const AGAIN: usize = 3;
 
 pub(super) struct Reader<'a> {
     cluster: &'a dyn Cluster,
@@ -78,25 +82,11 @@ impl<'a> Reader<'a> {
             ..id.clone()
         };
         if ids.len() > FEW && self.listed.insert(kind.group_kind()) {
-            let mut namespaces: BTreeSet<&str> =
-                ids.iter().map(|id| id.namespace.as_str()).collect();
-            let one = namespaces.pop_first().filter(|_| namespaces.is_empty());
-            let params = ListParams {
-                namespace: one
-                    .filter(|namespace| kind.is_namespaced() && !namespace.is_empty())
-                    .map(str::to_owned),
-                ..ListParams::default()
-            };
-            // Without pages: one request, and a consistent answer.
-            match self.cluster.list(kind, &params).await {
-                Ok(list) => {
-                    let mut found: BTreeMap<ObjectId, Object> = list
-                        .items
-                        .into_iter()
-                        .map(|object| (object.id(), object))
-                        .collect();
+            let wanted: BTreeSet<ObjectId> = ids.iter().map(real).collect();
+            match list(self.cluster, kind, &wanted).await {
+                Ok(found) => {
                     for id in ids {
-                        let object = found.remove(&real(&id));
+                        let object = found.get(&real(&id)).cloned();
                         self.objects.insert(id, object);
                     }
                     return;
@@ -155,6 +145,51 @@ impl<'a> Reader<'a> {
             Ok(Some(object)) => Stage::of(object),
             Ok(None) => Stage::absent(id.clone(), "it does not exist"),
             Err(error) => Stage::absent(id.clone(), error.to_string()),
+        }
+    }
+}
+
+/// The wanted objects of a kind by one list, a page at a time: what is not wanted goes with its page. Of what is not Flux's, labels and owners are all that counts.
+async fn list(
+    cluster: &dyn Cluster,
+    kind: &ApiKind,
+    wanted: &BTreeSet<ObjectId>,
+) -> Result<BTreeMap<ObjectId, Object>> {
+    let mut namespaces: BTreeSet<&str> = wanted.iter().map(|id| id.namespace.as_str()).collect();
+    let one = namespaces.pop_first().filter(|_| namespaces.is_empty());
+    let mut params = ListParams {
+        namespace: one
+            .filter(|namespace| !namespace.is_empty())
+            .map(str::to_owned),
+        limit: Some(PAGE),
+        metadata_only: !kind.gvk.group.ends_with(".toolkit.fluxcd.io"),
+        ..ListParams::default()
+    };
+    let mut found = BTreeMap::new();
+    let mut again = 0;
+    loop {
+        let page = match cluster.list(kind, &params).await {
+            Ok(page) => page,
+            Err(error)
+                if error.kind() == ErrorKind::Conflict
+                    && params.continue_token.is_some()
+                    && again < AGAIN =>
+            {
+                params.continue_token = None;
+                again += 1;
+                continue;
+            }
+            Err(error) => return Err(error),
+        };
+        for object in page.items {
+            let id = object.id();
+            if wanted.contains(&id) {
+                found.insert(id, object);
+            }
+        }
+        match page.continue_token {
+            Some(token) if found.len() < wanted.len() => params.continue_token = Some(token),
+            _ => return Ok(found),
         }
     }
 }

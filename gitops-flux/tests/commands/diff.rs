@@ -1,5 +1,5 @@
 use gitops_core::manifest::ObjectId;
-use gitops_flux::diff::{DiffAction, diff};
+use gitops_flux::diff::{DiffAction, DiffEntry, DiffReport, diff};
 use gitops_flux::types::{Inventory, InventoryEntry, Kustomization};
 use gitops_kube::cluster::{InMemoryCluster, Verb};
 use serde_json::{Value, json};
@@ -126,6 +126,52 @@ async fn everything_that_would_happen_is_told_and_nothing_happens() {
             .await
             .is_err()
     );
+}
+
+#[tokio::test]
+async fn what_cannot_be_read_of_the_inventory_is_told() {
+    let cluster = InMemoryCluster::new();
+    namespace(&cluster, "f").await;
+    put(&cluster, config_map("f", "stale", labels())).await;
+    let mut broken = kustomization(true, &[id("ConfigMap", "stale")]);
+    let inventory = broken.status.as_mut().unwrap().inventory.as_mut().unwrap();
+    inventory.entries.push(InventoryEntry {
+        id: "broken\u{1b}[2J".into(),
+        version: "v1".into(),
+    });
+    let report = diff(&cluster, &broken, []).await.unwrap();
+    assert_eq!(report.entries.len(), 1);
+    assert_eq!(report.unreadable, ["broken\u{1b}[2J"]);
+    assert_eq!(report.exit_code(), 2);
+    let text = report.to_string();
+    assert!(text.contains("ConfigMap/f/stale deleted"), "{text}");
+    assert!(
+        text.contains("\"broken\\u{1b}[2J\" cannot be read"),
+        "{text}"
+    );
+}
+
+#[tokio::test]
+async fn reasons_reach_no_terminal_raw() {
+    let mut entry = DiffEntry {
+        id: id("ConfigMap", "a"),
+        action: DiffAction::Failed,
+        reason: Some("line\nnext\u{1b}[2J".into()),
+        diff: None,
+    };
+    let told = |entry: &DiffEntry| {
+        DiffReport {
+            entries: vec![entry.clone()],
+            ..DiffReport::default()
+        }
+        .to_string()
+    };
+    assert_eq!(
+        told(&entry),
+        "► ConfigMap/f/a failed: line next\\u{1b}[2J\n"
+    );
+    entry.reason = None;
+    assert_eq!(told(&entry), "► ConfigMap/f/a failed\n");
 }
 
 #[tokio::test]

@@ -94,6 +94,7 @@ fn config_map(namespace: &str, name: &str, labels: Value) -> Value {
 struct Counting {
     cluster: InMemoryCluster,
     reads: Arc<Mutex<Vec<(&'static str, String)>>>,
+    lists: Arc<Mutex<Vec<(String, ListParams)>>>,
 }
 
 impl Counting {
@@ -101,6 +102,7 @@ impl Counting {
         Self {
             cluster,
             reads: Arc::default(),
+            lists: Arc::default(),
         }
     }
 
@@ -151,6 +153,10 @@ impl Cluster for Counting {
     }
     async fn list(&self, kind: &ApiKind, params: &ListParams) -> Result<ObjectList> {
         self.note("list", kind);
+        self.lists
+            .lock()
+            .unwrap()
+            .push((kind.gvk.kind.clone(), params.clone()));
         self.cluster.list(kind, params).await
     }
     async fn create(&self, kind: &ApiKind, object: &Object, p: &WriteParams) -> Result<Object> {

@@ -215,6 +215,128 @@ async fn five_hundred_objects_take_one_list_per_kind() {
     assert_eq!(reads, 7, "{:?}", world.reads.lock().unwrap());
 }
 
+/// A page is metadata only, and of what is on it only what was asked for stays.
+#[tokio::test]
+async fn objects_among_thousands_come_in_pages_of_metadata() {
+    let world = world().await;
+    namespace(&world, "many").await;
+    for n in 0..1_100 {
+        put(&world, config_map("many", &format!("m{n}"), json!({}))).await;
+    }
+    let mut ids = Vec::new();
+    for n in 0..5 {
+        put(
+            &world,
+            config_map("shop", &format!("s{n}"), kustomized("apps")),
+        )
+        .await;
+        ids.push(map(&format!("s{n}")));
+    }
+    ids.push(ObjectId::new("", "ConfigMap", "many", "m7"));
+    // The second page is too old at first.
+    world.cluster.fail_next(
+        Fault::new(FaultAnswer::Conflict)
+            .on(Verb::List)
+            .kind("", "ConfigMap")
+            .after(1),
+    );
+    let traces = trace_many(&world, &ids).await.unwrap();
+    let managed: Vec<bool> = traces
+        .iter()
+        .map(|trace| trace.as_ref().unwrap().is_managed())
+        .collect();
+    assert_eq!(managed, [true, true, true, true, true, false]);
+    let lists = world.lists.lock().unwrap();
+    let pages: Vec<_> = lists
+        .iter()
+        .map(|(kind, params)| {
+            assert_eq!(params.limit, Some(1_000));
+            let follows = params.continue_token.is_some();
+            (kind.as_str(), params.metadata_only, follows)
+        })
+        .collect();
+    let (first, next) = (("ConfigMap", true, false), ("ConfigMap", true, true));
+    assert_eq!(pages, [first, next, first, next]);
+}
+
+#[tokio::test]
+async fn an_owner_outside_of_namespaces_is_everybodys() {
+    let world = world().await;
+    let role = json!({"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "metadata": {"name": "owner", "labels": kustomized("apps")}, "rules": []});
+    let uid = put(&world, role).await;
+    let mut ids = Vec::new();
+    for n in 0..6 {
+        let name = format!("n{n}");
+        namespace(&world, &name).await;
+        let mut value = config_map(&name, "owned", json!({}));
+        value["metadata"]["ownerReferences"] = json!([{"apiVersion": "rbac.authorization.k8s.io/v1", "kind": "ClusterRole", "name": "owner", "uid": uid}]);
+        put(&world, value).await;
+        ids.push(ObjectId::new("", "ConfigMap", name, "owned"));
+    }
+    for trace in trace_many(&world, &ids).await.unwrap() {
+        assert!(trace.as_ref().unwrap().is_managed(), "{trace:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_owner_that_cannot_be_read_is_not_no_owner() {
+    let world = world().await;
+    let owner = json!({"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"namespace": "shop", "name": "a", "labels": kustomized("apps")}});
+    let uid = put(&world, owner).await;
+    let mut pod = config_map("shop", "pod", json!({}));
+    pod["metadata"]["ownerReferences"] =
+        json!([{"apiVersion": "v1", "kind": "ServiceAccount", "name": "a", "uid": uid}]);
+    put(&world, pod.clone()).await;
+    // Its own labels say enough.
+    pod["metadata"]["name"] = json!("labelled");
+    pod["metadata"]["labels"] = released("db");
+    put(&world, pod.clone()).await;
+    // A kind that is gone has no objects that could be Flux's.
+    let uid = put(&world, config_map("shop", "alive", json!({}))).await;
+    pod["metadata"]["name"] = json!("orphan");
+    pod["metadata"]["labels"] = json!({});
+    pod["metadata"]["ownerReferences"] = json!([
+        {"apiVersion": "gone.example.com/v1", "kind": "Gone", "name": "a", "uid": "x"},
+        {"apiVersion": "v1", "kind": "ConfigMap", "name": "alive", "uid": uid},
+    ]);
+    put(&world, pod).await;
+    world.cluster.fail_next(
+        Fault::new(FaultAnswer::Forbidden)
+            .on(Verb::Get)
+            .kind("", "ServiceAccount")
+            .always(),
+    );
+    let ids: Vec<ObjectId> = ["pod", "labelled", "orphan"].map(map).into();
+    let traces = trace_many(&world, &ids).await.unwrap();
+    let error = traces[0].as_ref().unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::PermissionDenied);
+    let text = format!("{error:#}");
+    assert!(
+        text.contains("ConfigMap shop/pod is not known") && text.contains("ServiceAccount shop/a"),
+        "{text}"
+    );
+    assert!(traces[1].as_ref().unwrap().is_managed());
+    assert!(!traces[2].as_ref().unwrap().is_managed());
+}
+
+#[tokio::test]
+async fn messages_reach_no_terminal_raw() {
+    let world = world().await;
+    let bad = flux(
+        FluxKind::Kustomization,
+        "flux-system",
+        "bad",
+        json!({"path": "./a\u{1b}[2J", "sourceRef": {"kind": "GitRepository", "name": "none"}}),
+        ready("False", "build failed:\n\u{1b}[31mred", json!({})),
+    );
+    put(&world, bad).await;
+    put(&world, config_map("shop", "bad", kustomized("bad"))).await;
+    let text = trace(&world, &map("bad")).await.unwrap().to_string();
+    assert!(!text.contains('\u{1b}'), "{text:?}");
+    let line = "Message:         build failed: \\u{1b}[31mred";
+    assert!(text.lines().any(|found| found == line), "{text}");
+}
+
 #[tokio::test]
 async fn who_may_not_list_may_get() {
     let world = world().await;

@@ -245,3 +245,9 @@ async fn what_cannot_be_read_leaves_the_rest() {
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
+
+#[test]
+fn notes_reach_no_terminal_raw() {
+    let note = TreeNote::Unreadable("no\nsuch\u{1b}[2J".into());
+    assert_eq!(note.to_string(), "no such\\u{1b}[2J");
+}

@@ -99,6 +99,8 @@ pub struct ListParams {
     pub limit: Option<u32>,
     /// Where to go on: [`ObjectList::continue_token`] of the page before.
     pub continue_token: Option<String>,
+    /// Of each object only `apiVersion`, `kind` and `metadata`, for lists. A cluster may answer with more.
+    pub metadata_only: bool,
 }
 
 /// What a list found.

@@ -131,6 +131,11 @@ impl HealthRules {
         self
     }
 
+    /// Whether there is a rule for the kind, yours or a built-in one. Without one, only conditions tell of its objects' health.
+    pub fn has_rule(&self, kind: &GroupKind) -> bool {
+        self.own.contains_key(kind) || rules::builtin(&kind.group, &kind.kind).is_some()
+    }
+
     /// How well the object runs; Healthy where nothing in it tells (a ConfigMap is as good as it gets once it exists).
     pub fn assess(&self, object: &Object) -> Health {
         self.health_of(object).unwrap_or_else(Health::healthy)

@@ -9,7 +9,7 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use super::support::{LOGIN, apply, config_map, deployment, find, login};
+use super::support::{LOGIN, apply, config_map, deployment, find, git_repository, login};
 
 /// The example, built once, with the features that the tests are built with.
 async fn example() -> Result<&'static Path> {
@@ -104,6 +104,29 @@ async fn a_repository_is_deployed_by_the_example() -> Result<()> {
     })
     .await
     .context("something is left")??;
+
+    // What others made under the name is neither changed nor deleted.
+    let theirs = git_repository(name, "theirs", &repository);
+    apply(&client, &theirs).await?;
+    let generation = async || {
+        let found = find(&client, &theirs).await?.context("it is gone")?;
+        anyhow::Ok(found.metadata.generation)
+    };
+    let before = generation().await?;
+    let args = [
+        &[
+            "theirs",
+            &*repository.http_url,
+            "--path",
+            "./prod",
+            "--delete",
+        ],
+        &place[..],
+    ]
+    .concat();
+    let (ended_well, text) = run(flux, &args).await?;
+    assert!(!ended_well && text.is_empty(), "{text}");
+    assert_eq!(generation().await?, before);
 
     // What cannot be deployed is said at once, and the exit code tells.
     let args = [

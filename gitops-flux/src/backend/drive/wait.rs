@@ -120,19 +120,19 @@ impl Driver<'_> {
                         && first_status.as_ref() == Some(&value["status"]);
                     let unanswered = self.backend.options.unanswered;
                     if is_silent && silent_since.elapsed() >= unanswered {
-                        let controller = answer::look(&self.backend.manager, object, value).await;
-                        match controller.is_alive {
-                            false => {
+                        let look = answer::look(&self.backend.manager, object, value);
+                        match tokio::time::timeout_at(deadline, look).await {
+                            Ok(Controller::Absent(says)) => {
                                 return Ok(Judged::Late(format!(
-                                    "{object}: no answer within {unanswered:?}: {}",
-                                    controller.says
+                                    "{object}: no answer within {unanswered:?}: {says}"
                                 )));
                             }
-                            // It has other things to do: that takes as long as it takes.
-                            true => {
+                            // It has other things to do, or nobody here may know: that takes as long as it takes.
+                            Ok(Controller::Alive(says) | Controller::Unknown(says)) => {
                                 silent_since = Instant::now();
-                                busy = Some(controller.says);
+                                busy = Some(says);
                             }
+                            Err(_) => {}
                         }
                     }
                     match &busy {

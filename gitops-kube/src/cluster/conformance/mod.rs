@@ -284,7 +284,7 @@ macro_rules! cluster_conformance {
             an_unknown_field_is_dropped_unless_strict, status_is_not_written_with_the_rest, a_name_that_is_no_name_is_refused,
             a_merge_patch_changes_only_what_it_names, a_json_patch_is_applied, a_patch_needs_the_version_it_names, a_failing_json_patch_is_refused, a_patch_of_nothing_is_not_found,
             a_replace_needs_the_version_it_names, a_replace_of_nothing_is_not_found, generation_counts_changes_of_the_spec,
-            labels_select, fields_select, lists_come_in_pages, a_made_up_token_is_refused, lists_are_of_a_namespace_or_all, string_data_becomes_data,
+            labels_select, fields_select, lists_come_in_pages, a_made_up_token_is_refused, lists_are_of_a_namespace_or_all, lists_of_metadata_name_their_objects, string_data_becomes_data,
             the_type_of_a_secret_asks_for_keys, errors_about_secrets_quote_no_value, an_immutable_field_stays
         );
         $crate::cluster_conformance!(@module $make, ownership;

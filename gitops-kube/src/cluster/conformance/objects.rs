@@ -457,6 +457,31 @@ pub async fn a_made_up_token_is_refused(place: &Place) -> Result<()> {
     )
 }
 
+/// Who asks for metadata alone gets it, of objects that are of their kind.
+pub async fn lists_of_metadata_name_their_objects(place: &Place) -> Result<()> {
+    let mut value = config_map("a", json!({"key": "value"}));
+    value["metadata"]["labels"] = json!({"of": place.namespace});
+    let applied = place.apply("m", value).await?;
+    let kind = place.kind("v1", "ConfigMap").await?;
+    let params = ListParams {
+        namespace: Some(place.namespace.clone()),
+        labels: Some(format!("of={}", place.namespace)),
+        metadata_only: true,
+        ..ListParams::default()
+    };
+    let list = place.cluster.list(&kind, &params).await?;
+    let ids: Vec<_> = list.items.iter().map(|item| item.id()).collect();
+    equal(ids, [applied.id()])?;
+    let labels: Vec<_> = list.items.iter().map(|item| item.label("of")).collect();
+    equal(labels, [Some(place.namespace.as_str())])?;
+    check(
+        list.items
+            .iter()
+            .all(|item| item.api_version() == "v1" && item.uid() == applied.uid()),
+        || format!("{:?}", list.items),
+    )
+}
+
 /// One namespace or all of them.
 pub async fn lists_are_of_a_namespace_or_all(place: &Place) -> Result<()> {
     let mut value = config_map("a", json!({}));

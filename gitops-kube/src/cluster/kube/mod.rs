@@ -213,6 +213,11 @@ impl Cluster for KubeCluster {
         let mut objects = Vec::with_capacity(items.len());
         for mut item in items {
             if let Value::Object(map) = &mut item {
+                if params.metadata_only {
+                    // They say that they are PartialObjectMetadata.
+                    map.remove("apiVersion");
+                    map.remove("kind");
+                }
                 map.entry("apiVersion")
                     .or_insert_with(|| api_version.as_str().into());
                 map.entry("kind")

@@ -13,6 +13,10 @@ use crate::cluster::{
 
 type Request = http::Request<Vec<u8>>;
 
+/// Lists of metadata, and whole objects from API servers that are aggregated and cannot leave the rest out.
+const METADATA: &str =
+    "application/json;as=PartialObjectMetadataList;g=meta.k8s.io;v=v1,application/json";
+
 pub(super) fn get(key: ObjectKey<'_>) -> Result<Request> {
     build(
         "GET",
@@ -45,7 +49,14 @@ pub(super) fn list(kind: &ApiKind, params: &ListParams) -> Result<Request> {
         query.append_pair("limit", &limit.to_string());
     }
     let path = path(kind, params.namespace.as_deref(), None)?;
-    build("GET", with_query(path, query), None, Vec::new())
+    let mut request = build("GET", with_query(path, query), None, Vec::new())?;
+    if params.metadata_only {
+        request.headers_mut().insert(
+            http::header::ACCEPT,
+            http::HeaderValue::from_static(METADATA),
+        );
+    }
+    Ok(request)
 }
 
 pub(super) fn create(kind: &ApiKind, object: &Object, params: &WriteParams) -> Result<Request> {

@@ -105,7 +105,10 @@ pub(super) fn list(state: &State, kind: &Kind, params: &ListParams) -> Result<Ob
             continue_token = last.map(|last| write_token(revision, last)).transpose()?;
             break;
         }
-        items.push(object(kind, value)?);
+        items.push(match params.metadata_only {
+            true => metadata(kind, value)?,
+            false => object(kind, value)?,
+        });
         last = Some(id);
     }
     Ok(ObjectList {
@@ -118,6 +121,15 @@ pub(super) fn list(state: &State, kind: &Kind, params: &ListParams) -> Result<Ob
 /// An object as the server answers it.
 pub(super) fn object(kind: &Kind, value: &Value) -> Result<Object> {
     Object::new(served(kind, value), None)
+}
+
+/// An object as the server answers it, without what it is besides its metadata.
+fn metadata(kind: &Kind, value: &Value) -> Result<Object> {
+    let mut whole = served(kind, value);
+    if let Value::Object(map) = &mut whole {
+        map.retain(|field, _| ["apiVersion", "kind", "metadata"].contains(&field.as_str()));
+    }
+    Object::new(whole, None)
 }
 
 fn read_token(token: &str) -> Result<Token> {
