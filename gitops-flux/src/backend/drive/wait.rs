@@ -11,7 +11,8 @@ use super::{Driver, FIRST_DELAY, said};
 use crate::backend::record::{OPERATION, Record};
 use crate::kind::FluxKind;
 use crate::manager::FluxRef;
-use crate::reconcile::{Expectation, Failure, State, Verdict, Waiting, answer, verdict};
+use crate::reconcile::answer::{self, Controller};
+use crate::reconcile::{Expectation, Failure, State, Verdict, Waiting, verdict};
 
 /// What lies outside of an object is looked at again after so long.
 const LOOK_AGAIN: Duration = Duration::from_secs(2);
