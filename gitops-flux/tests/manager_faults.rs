@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used)]
 
+#[path = "manager_faults/calls.rs"]
+mod calls;
 #[path = "manager_faults/writes.rs"]
 mod writes;
 

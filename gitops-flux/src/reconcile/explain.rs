@@ -12,12 +12,13 @@ use gitops_kube::health::pods;
 use serde_json::Value;
 
 use super::options::said;
-use super::state::{State, Truth, line, text};
+use super::state::{State, Truth, text};
 use super::verdict::{Expectation, Verdict, verdict};
 use super::{dependencies_of, source_of};
 use crate::FluxKind;
 use crate::manager::{FluxManager, FluxRef};
 use crate::types::InventoryEntry;
+use crate::view::line;
 
 /// Up to so many objects of a kind are read one by one; above, they are listed by their owner's labels.
 const ONE_BY_ONE: usize = 3;
