@@ -8,7 +8,7 @@ use std::fmt;
 use gitops_core::application::HealthStatus;
 use gitops_core::manifest::Object;
 use gitops_core::{Error, Result, ResultExt as _};
-use gitops_kube::cluster::{ApiKind, Cluster, KubeCluster, ListParams, ObjectKey, Scope};
+use gitops_kube::cluster::{Cluster, KubeCluster, ListParams, ObjectKey};
 use gitops_kube::health::HealthRules;
 use semver::Version;
 use serde_json::Value;
@@ -27,7 +27,7 @@ const VERSION: &str = "app.kubernetes.io/version";
 /// How to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckOptions {
-    /// Where the controllers are (`flux-system`).
+    /// Where the controllers are; empty (the default) means the manager's own namespace, and `flux-system` for [`check`] itself.
     pub namespace: String,
     /// The oldest Kubernetes that will do, major and minor ([`KUBERNETES`]).
     pub kubernetes: (u64, u64),
@@ -38,7 +38,7 @@ pub struct CheckOptions {
 impl Default for CheckOptions {
     fn default() -> Self {
         Self {
-            namespace: "flux-system".to_owned(),
+            namespace: String::new(),
             kubernetes: KUBERNETES,
             controllers: Vec::new(),
         }
@@ -77,7 +77,12 @@ impl fmt::Display for Check {
             writeln!(f, "bootstrapped: {}", installation.bootstrapped)?;
         }
         for controller in &self.controllers {
-            writeln!(f, "{}: {}", controller.name, controller.message)?;
+            writeln!(
+                f,
+                "{}: {}",
+                controller.name,
+                view::line(&controller.message)
+            )?;
             for image in &controller.images {
                 writeln!(f, "  {image}")?;
             }
@@ -86,7 +91,7 @@ impl fmt::Display for Check {
             writeln!(f, "{}: {}", definition.name, definition.stored.join(", "))?;
         }
         for problem in &self.problems {
-            writeln!(f, "problem: {problem}")?;
+            writeln!(f, "problem: {}", view::line(problem))?;
         }
         Ok(())
     }
@@ -188,7 +193,7 @@ pub async fn check(cluster: &KubeCluster, options: &CheckOptions) -> Result<Chec
 /// What the request meets.
 pub async fn installation(cluster: &dyn Cluster) -> Result<Option<FluxInstallation>> {
     let name = format!("gitrepositories.{}", SOURCE);
-    let kind = definitions();
+    let kind = view::definitions();
     let key = ObjectKey {
         kind: &kind,
         namespace: "",
@@ -212,7 +217,11 @@ impl FluxManager {
     /// # Errors
     /// As there.
     pub async fn check(&self, options: &CheckOptions) -> Result<Check> {
-        check(self.cluster(), options).await
+        let options = CheckOptions {
+            namespace: self.namespace_or_own(&options.namespace).to_owned(),
+            ..options.clone()
+        };
+        check(self.cluster(), &options).await
     }
 
     /// The installation: [`installation`].
@@ -235,18 +244,21 @@ async fn installed(cluster: &dyn Cluster, options: &CheckOptions, check: &mut Ch
         labels: Some(PART_OF.to_owned()),
         ..ListParams::default()
     };
+    let namespace = match options.namespace.as_str() {
+        "" => view::NAMESPACE,
+        named => named,
+    };
     let params = ListParams {
-        namespace: Some(options.namespace.clone()),
+        namespace: Some(namespace.to_owned()),
         ..labels.clone()
     };
-    let deployments = view::list(cluster, &deployments(), params, 1000)
+    let deployments = view::list(cluster, &view::deployments(), params, 1000)
         .await
         .context(|| "list Flux's Deployments")?;
     check.controllers = deployments.iter().map(controller).collect();
     if check.controllers.is_empty() {
         check.problems.push(format!(
-            "no controllers in namespace {} have the label {PART_OF}",
-            options.namespace
+            "no controllers in namespace {namespace} have the label {PART_OF}"
         ));
     }
     for controller in check.controllers.iter().filter(|found| !found.ready) {
@@ -260,7 +272,7 @@ async fn installed(cluster: &dyn Cluster, options: &CheckOptions, check: &mut Ch
             check.problems.push(format!("{name} is not there"));
         }
     }
-    let found = view::list(cluster, &definitions(), labels, 1000)
+    let found = view::list(cluster, &view::definitions(), labels, 1000)
         .await
         .context(|| "list Flux's definitions")?;
     check.definitions = found.iter().map(definition).collect();
@@ -338,15 +350,6 @@ fn definition(object: &Object) -> Definition {
 fn version(text: &str) -> Option<(u64, u64)> {
     let version = Version::parse(text.trim_start_matches('v')).ok()?;
     Some((version.major, version.minor))
-}
-
-fn definitions() -> ApiKind {
-    let (group, plural) = ("apiextensions.k8s.io", "customresourcedefinitions");
-    view::native(group, "CustomResourceDefinition", plural, Scope::Cluster)
-}
-
-fn deployments() -> ApiKind {
-    view::native("apps", "Deployment", "deployments", Scope::Namespaced)
 }
 
 #[cfg(test)]

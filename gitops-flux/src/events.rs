@@ -21,7 +21,7 @@ use crate::view;
 /// Which events.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct EventsOptions {
-    /// Only this namespace, and those of what is referred to; `None`: all.
+    /// Only this namespace, and those of what is referred to; `None`: all. For a [`FluxManager`], an empty one means its own.
     pub namespace: Option<String>,
     /// Only about objects of this kind.
     pub kind: Option<FluxKind>,
@@ -108,16 +108,14 @@ pub struct EventRecord {
 }
 
 impl fmt::Display for EventRecord {
+    /// One line, control characters escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(at) = self.at {
             write!(f, "{at} ")?;
         }
-        let object = view::flux_name(&self.object);
-        write!(
-            f,
-            "{} {} {object} {}",
-            self.severity, self.reason, self.message
-        )
+        let object = view::line(&view::flux_name(&self.object));
+        let (reason, message) = (view::line(&self.reason), view::line(&self.message));
+        write!(f, "{} {reason} {object} {message}", self.severity)
     }
 }
 
@@ -181,6 +179,11 @@ fn params(namespace: Option<&str>, kind: Option<&str>, name: Option<&str>) -> Li
 
 /// The lists that an answer is made of.
 async fn selections(cluster: &dyn Cluster, options: &EventsOptions) -> Result<Vec<ListParams>> {
+    if options.namespace.as_deref() == Some("") {
+        return Err(Error::invalid(
+            "the namespace of events is empty; none at all means all of them",
+        ));
+    }
     let mut all = vec![params(
         options.namespace.as_deref(),
         options.kind.map(FluxKind::kind),
@@ -253,7 +256,7 @@ impl FluxManager {
     /// # Errors
     /// As there.
     pub async fn events(&self, options: &EventsOptions) -> Result<Vec<EventRecord>> {
-        events(self.cluster(), options).await
+        events(self.cluster(), &self.named(options)).await
     }
 
     /// What the controllers report: [`watch_events`].
@@ -264,32 +267,48 @@ impl FluxManager {
         &self,
         options: EventsOptions,
     ) -> Result<BoxStream<'static, Result<EventRecord>>> {
-        watch_events(self.cluster(), options).await
+        watch_events(self.cluster(), self.named(&options)).await
+    }
+
+    fn named(&self, options: &EventsOptions) -> EventsOptions {
+        let namespace = options.namespace.as_deref();
+        EventsOptions {
+            namespace: namespace.map(|name| self.namespace_or_own(name).to_owned()),
+            ..options.clone()
+        }
     }
 }
 
 /// The events that there are, the oldest first.
 ///
 /// # Errors
-/// `InvalidInput` for a name without kind and namespace; what lists meet.
+/// `InvalidInput` for a name without kind and namespace, and for an empty namespace; what lists meet.
 pub async fn events(cluster: &dyn Cluster, options: &EventsOptions) -> Result<Vec<EventRecord>> {
     let mut events = Vec::new();
+    let served = event_kind();
     for params in selections(cluster, options).await? {
-        // Far more than are kept: the API server gives them in no order of time.
-        let objects = view::list(cluster, &event_kind(), params, 100_000)
-            .await
-            .context(|| "list events")?;
-        events.extend(
-            objects
-                .iter()
-                .filter_map(read)
-                .filter(|event| wanted(options, event)),
+        // The API server gives them in no order of time: the latest may come last.
+        let found = view::fold(
+            cluster,
+            &served,
+            params,
+            |kept: &mut Vec<EventRecord>, page| {
+                let read = page.iter().filter_map(read);
+                kept.extend(read.filter(|event| wanted(options, event)));
+                keep_latest(kept, options.limit);
+                Ok(())
+            },
         );
+        events.extend(found.await.context(|| "list events")?);
     }
-    events.sort_by_key(|event| event.at);
-    let surplus = events.len().saturating_sub(options.limit);
-    events.drain(..surplus);
+    keep_latest(&mut events, options.limit);
     Ok(events)
+}
+
+fn keep_latest(events: &mut Vec<EventRecord>, limit: usize) {
+    events.sort_by_key(|event| event.at);
+    let surplus = events.len().saturating_sub(limit);
+    events.drain(..surplus);
 }
 
 fn wanted(options: &EventsOptions, event: &EventRecord) -> bool {
@@ -298,11 +317,12 @@ fn wanted(options: &EventsOptions, event: &EventRecord) -> bool {
         .is_none_or(|severity| event.severity == severity)
 }
 
-/// The events that come, those that there are first, in no order. It goes on after gaps (then events may come again), and ends when it is dropped. What the object refers to is looked up
+/// The events that come, those that there are first, in no order. It goes on after gaps (then events may come again) and after errors, asking less and less often, and ends when it is
+/// dropped. What the object refers to is looked up
 /// once, at the start.
 ///
 /// # Errors
-/// As [`events`]; later ones come in the stream, which goes on.
+/// As [`events`]; later ones come in the stream, which goes on: `PermissionDenied` where events may not be read, `Unavailable` and the like.
 pub async fn watch_events(
     cluster: &dyn Cluster,
     options: EventsOptions,
@@ -324,4 +344,50 @@ pub async fn watch_events(
             futures::future::ready(event)
         })
         .boxed())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn an_event_is_one_line() {
+        let event = json!({
+            "apiVersion": "v1", "kind": "Event", "metadata": {"namespace": "shop", "name": "e"}, "type": "Warning",
+            "reason": "BuildFailed", "message": "a\u{1b}[2J\nb", "lastTimestamp": "2025-01-02T03:04:05Z",
+            "involvedObject": {"apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "namespace": "shop", "name": "apps"},
+        });
+        let event = read(&Object::new(event, None).unwrap()).unwrap();
+        assert_eq!(
+            event.to_string(),
+            "2025-01-02T03:04:05Z Warning BuildFailed Kustomization/shop/apps a\\u{1b}[2J b"
+        );
+    }
+
+    #[test]
+    fn the_latest_are_kept() {
+        let event = |at: &str| EventRecord {
+            at: at.parse().ok(),
+            severity: Severity::Normal,
+            reason: String::new(),
+            object: FluxKind::Kustomization.object_id("n", "a"),
+            message: at.to_owned(),
+            count: 1,
+            controller: String::new(),
+            revision: None,
+        };
+        let mut events: Vec<EventRecord> = [
+            "2025-01-02T00:00:00Z",
+            "",
+            "2025-01-03T00:00:00Z",
+            "2025-01-01T00:00:00Z",
+        ]
+        .map(event)
+        .into();
+        keep_latest(&mut events, 2);
+        let kept: Vec<&str> = events.iter().map(|event| event.message.as_str()).collect();
+        assert_eq!(kept, ["2025-01-02T00:00:00Z", "2025-01-03T00:00:00Z"]);
+    }
 }

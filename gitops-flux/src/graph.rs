@@ -68,7 +68,7 @@ impl DependencyGraph {
     /// [missing](Self::missing).
     ///
     /// # Errors
-    /// Those of lists; a kind that is not installed has no objects.
+    /// Those of lists; a kind that is not installed has no objects. `Unsupported` for more than 100,000 objects of a kind: without some, others would seem missing.
     pub async fn read(cluster: &dyn Cluster, namespace: Option<&str>) -> Result<Self> {
         let mut graph = Self::default();
         for kind in [FluxKind::Kustomization, FluxKind::HelmRelease].map(view::served) {
@@ -211,11 +211,12 @@ impl DependencyGraph {
 }
 
 impl FluxManager {
-    /// Who waits for whom: [`DependencyGraph::read`] of one namespace, or of all with `None`.
+    /// Who waits for whom: [`DependencyGraph::read`] of one namespace (an empty one means the manager's own), or of all with `None`.
     ///
     /// # Errors
     /// As there.
     pub async fn dependencies(&self, namespace: Option<&str>) -> Result<DependencyGraph> {
+        let namespace = namespace.map(|name| self.namespace_or_own(name));
         DependencyGraph::read(self.cluster(), namespace).await
     }
 }

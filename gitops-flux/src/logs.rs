@@ -1,36 +1,33 @@
 //! What Flux's controllers write into their logs: `flux logs`.
 //!
 //! The rules are those of flux 2.7: the controllers are the Deployments with the label `app.kubernetes.io/part-of=flux` of one namespace, of each the pod that most likely
-//! runs, container `manager` where there are several; lines that are JSON objects are read, all else is passed over.
+//! runs, container `manager` where there are several; lines that are JSON objects are read, all else is passed over. Other than with the command, a log that cannot be read does not hide the
+//! others.
+
+mod read;
 
 use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
 use futures::stream::BoxStream;
-use futures::{AsyncBufRead, AsyncBufReadExt as _, Stream, StreamExt as _};
-use gitops_core::manifest::{Object, ObjectId};
-use gitops_core::{Error, ErrorKind, Result, ResultExt as _};
-use gitops_kube::cluster::{KubeCluster, ListParams, Scope, from_kube};
+use futures::{StreamExt as _, TryStreamExt as _};
+use gitops_core::manifest::ObjectId;
+use gitops_core::{Error, Result, ResultExt as _};
+use gitops_kube::cluster::KubeCluster;
 use jiff::Timestamp;
-use k8s_openapi::api::core::v1::Pod;
-use kube::Api;
-use kube::api::LogParams;
 use serde::Deserialize;
 use serde_json::{Map, Value};
 
-use crate::check::PART_OF;
+use self::read::{Source, open, sources};
 use crate::kind::FluxKind;
 use crate::manager::FluxManager;
-use crate::view;
-
-/// Lines longer than that are left out.
-const LINE: usize = 1 << 20;
+use crate::view::line;
 
 /// Which lines of which logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogsOptions {
-    /// Where the controllers are (`flux-system`).
+    /// Where the controllers are; empty (the default) means the manager's own namespace, and `flux-system` for [`logs`] and [`follow_logs`] themselves.
     pub flux_namespace: String,
     /// Only this controller, by the name of its Deployment.
     pub controller: Option<String>,
@@ -57,7 +54,7 @@ pub struct LogsOptions {
 impl Default for LogsOptions {
     fn default() -> Self {
         Self {
-            flux_namespace: "flux-system".to_owned(),
+            flux_namespace: String::new(),
             controller: None,
             level: None,
             kind: None,
@@ -96,30 +93,40 @@ pub struct LogLine {
 }
 
 impl fmt::Display for LogLine {
-    /// As `flux logs` prints it.
+    /// As `flux logs` prints it, control characters escaped.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if let Some(at) = self.at {
             write!(f, "{at} ")?;
         }
-        write!(
-            f,
-            "{} {}",
-            self.level,
-            self.kind.as_deref().unwrap_or_default()
-        )?;
+        let said = |text: &Option<String>| line(text.as_deref().unwrap_or_default());
+        write!(f, "{} {}", line(&self.level), said(&self.kind))?;
         if let Some(name) = &self.name {
-            write!(
-                f,
-                "/{name}.{}",
-                self.namespace.as_deref().unwrap_or_default()
-            )?;
+            write!(f, "/{}.{}", line(name), said(&self.namespace))?;
         }
-        write!(f, " - {}", self.message)?;
+        write!(f, " - {}", line(&self.message))?;
         match &self.error {
-            Some(error) => write!(f, " {error}"),
+            Some(error) => write!(f, " {}", line(error)),
             None => Ok(()),
         }
     }
+}
+
+/// What was read of the controllers' logs.
+#[derive(Debug)]
+pub struct Logs {
+    /// The lines, in the order of time.
+    pub lines: Vec<LogLine>,
+    /// The logs that could not be read, or not to their end: those of a pod that has not started, say. They hide no other.
+    pub unreadable: Vec<UnreadableLog>,
+}
+
+/// A log that cannot be read.
+#[derive(Debug)]
+pub struct UnreadableLog {
+    /// The controller, by the name of its Deployment.
+    pub controller: String,
+    /// Why.
+    pub error: Error,
 }
 
 #[derive(Deserialize)]
@@ -174,58 +181,75 @@ fn wanted(options: &LogsOptions, line: &LogLine) -> bool {
         && is(&options.namespace, line.namespace.as_deref())
 }
 
-/// The lines that there are, in the order of time.
+/// The lines that there are. A log that cannot be read is told beside the others.
 ///
 /// # Errors
-/// `NotFound` when there are no pods of controllers; what reading a log meets, `Timeout` included.
-pub async fn logs(cluster: &KubeCluster, options: &LogsOptions) -> Result<Vec<LogLine>> {
-    let mut kept: VecDeque<LogLine> = VecDeque::new();
-    let mut last = Vec::new();
-    for source in sources(cluster, options).await? {
-        let what = || format!("read the log of {}", source.controller);
-        let read = async {
-            let mut lines = std::pin::pin!(open(cluster, options, &source, false).await?);
-            kept.clear();
-            while let Some(line) = lines.next().await {
-                let line = line?;
-                if wanted(options, &line) {
-                    if kept.len() >= options.lines {
-                        kept.pop_front();
-                    }
-                    kept.push_back(line);
-                }
-            }
-            Ok(())
-        };
-        tokio::time::timeout(options.timeout, read)
-            .await
-            .unwrap_or_else(|_| Err(Error::timeout("it took too long")))
-            .context(what)?;
-        last.extend(kept.drain(..));
+/// `NotFound` when there are no pods of controllers; when no log can be read, what the first one met, `Timeout` included.
+pub async fn logs(cluster: &KubeCluster, options: &LogsOptions) -> Result<Logs> {
+    let sources = sources(cluster, options).await?;
+    let count = sources.len();
+    let (mut lines, mut unreadable) = (Vec::new(), Vec::new());
+    for source in sources {
+        let mut kept: VecDeque<LogLine> = VecDeque::new();
+        let read = tokio::time::timeout(
+            options.timeout,
+            read_into(&mut kept, cluster, options, &source),
+        );
+        let read = read.await.unwrap_or_else(|_| Err(took_too_long()));
+        lines.extend(kept);
+        if let Err(error) = read {
+            unreadable.push(UnreadableLog {
+                error: error.context(format!("read the log of {}", source.controller)),
+                controller: source.controller,
+            });
+        }
     }
-    last.sort_by_key(|line| line.at);
-    let surplus = last.len().saturating_sub(options.lines);
-    last.drain(..surplus);
-    Ok(last)
+    if unreadable.len() == count && lines.is_empty() {
+        return Err(unreadable.swap_remove(0).error);
+    }
+    lines.sort_by_key(|line| line.at);
+    let surplus = lines.len().saturating_sub(options.lines);
+    lines.drain(..surplus);
+    Ok(Logs { lines, unreadable })
 }
 
-/// The lines that there are and those that come, each controller's in its order. A log that breaks off gives an error, and the others go on; the stream ends when all logs have (a pod was replaced:
-/// ask again), or when it is dropped. A connection on which nothing comes for the client's read time-out (295 s in `KubeCluster`'s own clients) counts as broken.
+async fn read_into(
+    kept: &mut VecDeque<LogLine>,
+    cluster: &KubeCluster,
+    options: &LogsOptions,
+    source: &Source,
+) -> Result<()> {
+    let mut lines = std::pin::pin!(open(cluster, options, source, false).await?);
+    while let Some(line) = lines.next().await {
+        let line = line?;
+        if wanted(options, &line) {
+            if kept.len() >= options.lines {
+                kept.pop_front();
+            }
+            kept.push_back(line);
+        }
+    }
+    Ok(())
+}
+
+fn took_too_long() -> Error {
+    Error::timeout("it took too long")
+}
+
+/// The lines that there are and those that come, each controller's in its order. A log that cannot be opened or breaks off gives an error, and the others go on; the stream ends when all logs
+/// have (a pod was replaced: ask again), or when it is dropped. A connection on which nothing comes for the client's read time-out (295 s in `KubeCluster`'s own clients) counts as broken.
 ///
 /// # Errors
-/// `NotFound` when there are no pods of controllers; what opening a log meets.
+/// `NotFound` when there are no pods of controllers; what looking for them meets.
 pub async fn follow_logs(
     cluster: &KubeCluster,
     options: LogsOptions,
 ) -> Result<BoxStream<'static, Result<LogLine>>> {
-    let mut all = Vec::new();
-    for source in sources(cluster, &options).await? {
-        let lines = tokio::time::timeout(options.timeout, open(cluster, &options, &source, true))
-            .await
-            .unwrap_or_else(|_| Err(Error::timeout("it took too long")))
-            .context(|| format!("read the log of {}", source.controller))?;
-        all.push(lines.boxed());
-    }
+    let sources = sources(cluster, &options).await?;
+    let all: Vec<_> = sources
+        .into_iter()
+        .map(|source| follow(cluster.clone(), options.clone(), source))
+        .collect();
     Ok(futures::stream::select_all(all)
         .filter(move |line| {
             futures::future::ready(line.as_ref().map_or(true, |line| wanted(&options, line)))
@@ -233,13 +257,28 @@ pub async fn follow_logs(
         .boxed())
 }
 
+/// One log, opened when it is asked for.
+fn follow(
+    cluster: KubeCluster,
+    options: LogsOptions,
+    source: Source,
+) -> BoxStream<'static, Result<LogLine>> {
+    let lines = async move {
+        tokio::time::timeout(options.timeout, open(&cluster, &options, &source, true))
+            .await
+            .unwrap_or_else(|_| Err(took_too_long()))
+            .context(|| format!("read the log of {}", source.controller))
+    };
+    futures::stream::once(lines).try_flatten().boxed()
+}
+
 impl FluxManager {
     /// What the controllers logged: [`logs`].
     ///
     /// # Errors
     /// As there.
-    pub async fn logs(&self, options: &LogsOptions) -> Result<Vec<LogLine>> {
-        logs(self.cluster(), options).await
+    pub async fn logs(&self, options: &LogsOptions) -> Result<Logs> {
+        logs(self.cluster(), &self.logs_of(options)).await
     }
 
     /// What the controllers log: [`follow_logs`].
@@ -250,160 +289,15 @@ impl FluxManager {
         &self,
         options: LogsOptions,
     ) -> Result<BoxStream<'static, Result<LogLine>>> {
-        follow_logs(self.cluster(), options).await
+        follow_logs(self.cluster(), self.logs_of(&options)).await
     }
-}
 
-/// A log.
-struct Source {
-    controller: String,
-    pod: String,
-    container: Option<String>,
-}
-
-async fn sources(cluster: &KubeCluster, options: &LogsOptions) -> Result<Vec<Source>> {
-    let namespace = &options.flux_namespace;
-    let in_namespace = |labels: String| ListParams {
-        namespace: Some(namespace.clone()),
-        labels: Some(labels),
-        ..ListParams::default()
-    };
-    let deployments = view::native("apps", "Deployment", "deployments", Scope::Namespaced);
-    let pods_kind = view::native("", "Pod", "pods", Scope::Namespaced);
-    let found = view::list(
-        cluster,
-        &deployments,
-        in_namespace(PART_OF.to_owned()),
-        1000,
-    )
-    .await
-    .context(|| "list Flux's Deployments")?;
-    let mut sources = Vec::new();
-    for deployment in &found {
-        let name = deployment.name();
-        if options
-            .controller
-            .as_deref()
-            .is_some_and(|wanted| wanted != name)
-        {
-            continue;
+    fn logs_of(&self, options: &LogsOptions) -> LogsOptions {
+        LogsOptions {
+            flux_namespace: self.namespace_or_own(&options.flux_namespace).to_owned(),
+            ..options.clone()
         }
-        let Some(labels) = selector(deployment) else {
-            continue;
-        };
-        let pods = view::list(cluster, &pods_kind, in_namespace(labels), 1000)
-            .await
-            .context(|| format!("list the pods of {name}"))?;
-        let Some(pod) = pods.iter().max_by_key(|pod| liveliness(pod)) else {
-            continue;
-        };
-        let containers = view::at(pod, &["spec", "containers"]).and_then(Value::as_array);
-        sources.push(Source {
-            controller: name.to_owned(),
-            pod: pod.name().to_owned(),
-            container: containers
-                .filter(|containers| containers.len() > 1)
-                .map(|_| "manager".to_owned()),
-        });
     }
-    if sources.is_empty() {
-        return Err(Error::not_found(format!(
-            "namespace {namespace} has no pods of Flux's controllers"
-        )));
-    }
-    Ok(sources)
-}
-
-/// The labels of a Deployment's pods, as a selector.
-fn selector(deployment: &Object) -> Option<String> {
-    let labels = view::at(deployment, &["spec", "selector", "matchLabels"])?.as_object()?;
-    let pairs: Vec<String> = labels
-        .iter()
-        .filter_map(|(key, value)| Some(format!("{key}={}", value.as_str()?)))
-        .collect();
-    (!pairs.is_empty()).then(|| pairs.join(","))
-}
-
-/// The pod that says most: one that is ready, then one that runs, then the youngest.
-fn liveliness(pod: &Object) -> (bool, bool, String) {
-    (
-        view::condition(pod, "Ready").is_some_and(|ready| ready.is == Some(true)),
-        view::text(pod, &["status", "phase"]) == Some("Running"),
-        view::text(pod, &["metadata", "creationTimestamp"])
-            .unwrap_or_default()
-            .to_owned(),
-    )
-}
-
-async fn open(
-    cluster: &KubeCluster,
-    options: &LogsOptions,
-    source: &Source,
-    follow: bool,
-) -> Result<impl Stream<Item = Result<LogLine>> + Send + use<>> {
-    let pods: Api<Pod> = Api::namespaced(cluster.client().clone(), &options.flux_namespace);
-    let params = LogParams {
-        container: source.container.clone(),
-        follow,
-        limit_bytes: (!follow).then(|| i64::try_from(options.bytes).unwrap_or(i64::MAX)),
-        // kube has its own version of the type.
-        since_time: options.since.and_then(|at| at.to_string().parse().ok()),
-        tail_lines: options.tail.map(i64::from),
-        ..LogParams::default()
-    };
-    let reader = pods
-        .log_stream(&source.pod, &params)
-        .await
-        .map_err(from_kube)?;
-    let controller = source.controller.clone();
-    Ok(lines(Box::pin(reader)).filter_map(move |line| {
-        let line = match line {
-            Ok(line) => parse_line(&controller, &line).map(Ok),
-            Err(error) => Some(Err(error.context(format!("read the log of {controller}")))),
-        };
-        futures::future::ready(line)
-    }))
-}
-
-/// The lines of a reader, those that are too long left out.
-fn lines<R: AsyncBufRead + Unpin + Send>(reader: R) -> impl Stream<Item = Result<String>> + Send {
-    futures::stream::unfold(Some(reader), |reader| async move {
-        let mut reader = reader?;
-        let mut line: Vec<u8> = Vec::new();
-        let mut long = false;
-        loop {
-            let (used, end) = match reader.fill_buf().await {
-                Ok([]) if line.is_empty() => return None,
-                Ok([]) => (0, true),
-                Ok(bytes) => {
-                    let end = bytes.iter().position(|byte| *byte == b'\n');
-                    let part = &bytes[..end.unwrap_or(bytes.len())];
-                    if line.len() + part.len() > LINE {
-                        long = true;
-                        line.clear();
-                    }
-                    if !long {
-                        line.extend_from_slice(part);
-                    }
-                    (part.len() + usize::from(end.is_some()), end.is_some())
-                }
-                Err(error) => {
-                    let error =
-                        Error::new(ErrorKind::Unavailable, "the log broke off").with_source(error);
-                    return Some((Err(error), None));
-                }
-            };
-            reader.consume_unpin(used);
-            if end {
-                if !long {
-                    let text = String::from_utf8_lossy(&line).into_owned();
-                    return Some((Ok(text), Some(reader)));
-                }
-                long = false;
-                line.clear();
-            }
-        }
-    })
 }
 
 /// The objects that lines are about, each once, in the order of their first lines.
@@ -437,6 +331,11 @@ mod tests {
             "2025-11-01T10:00:00.123Z error Kustomization/apps.shop - Reconciler error no"
         );
         assert_eq!(line.fields["reconcileID"], "1");
+        let odd = r#"{"level":"info","msg":"a\u001b[2Jb\nc","name":"x\r\u0007","error":"\u202e"}"#;
+        assert_eq!(
+            parse_line("c", odd).unwrap().to_string(),
+            "info /x\\u{7}. - a\\u{1b}[2Jb c \\u{202e}"
+        );
         for odd in ["", "I1101 started", "{", "[]", "{\"level\":1}"] {
             assert_eq!(parse_line("c", odd), None, "{odd}");
         }
@@ -452,13 +351,5 @@ mod tests {
         assert!(!wants(|o| o.name = Some("other".into())));
         assert!(!wants(|o| o.namespace = Some("other".into())));
         assert_eq!(objects(&[line.clone(), line]).len(), 1);
-    }
-
-    #[tokio::test]
-    async fn long_lines_are_left_out_and_the_rest_is_kept() {
-        let text = format!("a\n{}\n\nb\r\nlast", "x".repeat(LINE + 1));
-        let reader = futures::io::BufReader::new(futures::io::Cursor::new(text.into_bytes()));
-        let read: Vec<String> = lines(reader).map(Result::unwrap).collect().await;
-        assert_eq!(read, ["a", "", "b\r", "last"]);
     }
 }

@@ -136,11 +136,16 @@ impl FluxSecret {
         Object::new(value, None)
     }
 
-    /// Makes the Secret in the cluster, or gives the one that is there these keys; keys of somebody else's stay, as with the command. Returns whether it was made.
+    /// Makes the Secret in the cluster, or gives the one that is there these keys; keys of somebody else's stay, as with the command. Returns whether it was made. It is written as
+    /// `gitops-rs`, and takes over keys that others own.
     ///
     /// # Errors
     /// `InvalidInput` when it is there with another type, which cannot be changed; `NotFound` for a namespace that is not there; `PermissionDenied`. No message holds what is in it.
     pub async fn apply(&self, cluster: &dyn Cluster) -> Result<bool> {
+        self.apply_as(cluster, view::MANAGER).await
+    }
+
+    async fn apply_as(&self, cluster: &dyn Cluster, manager: &str) -> Result<bool> {
         let what = || format!("apply Secret {}/{}", self.namespace, self.name);
         let object = self.to_object().context(what)?;
         let kind = view::native("", "Secret", "secrets", Scope::Namespaced);
@@ -161,7 +166,7 @@ impl FluxSecret {
             .context(what()));
         }
         let params = WriteParams {
-            field_manager: view::MANAGER.to_owned(),
+            field_manager: manager.to_owned(),
             force: true,
             ..WriteParams::default()
         };
@@ -171,12 +176,16 @@ impl FluxSecret {
 }
 
 impl FluxManager {
-    /// Makes a Secret, or gives the one that is there its keys: [`FluxSecret::apply`]. Returns whether it was made.
+    /// Makes a Secret, or gives the one that is there its keys: [`FluxSecret::apply`], as the manager's field manager; an empty namespace means the manager's own. Returns whether it was
+    /// made.
     ///
     /// # Errors
     /// As there.
     pub async fn create_secret(&self, secret: &FluxSecret) -> Result<bool> {
-        secret.apply(self.cluster()).await
+        let mut secret = secret.clone();
+        secret.namespace = self.namespace_or_own(&secret.namespace).to_owned();
+        let manager = &self.options().field_manager;
+        secret.apply_as(self.cluster(), manager).await
     }
 }
 

@@ -12,9 +12,6 @@ use crate::kind::FluxKind;
 use crate::manager::FluxManager;
 use crate::view;
 
-/// The most objects of a kind that are counted.
-const MOST: usize = 1_000_000;
-
 /// The numbers of one kind.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct KindStats {
@@ -104,11 +101,12 @@ pub async fn stats(cluster: &dyn Cluster, namespace: Option<&str>) -> Result<Sta
 }
 
 impl FluxManager {
-    /// How many objects run, fail and are suspended: [`stats`] of one namespace, or of all with `None`.
+    /// How many objects run, fail and are suspended: [`stats`] of one namespace (an empty one means the manager's own), or of all with `None`.
     ///
     /// # Errors
     /// As there.
     pub async fn stats(&self, namespace: Option<&str>) -> Result<Stats> {
+        let namespace = namespace.map(|name| self.namespace_or_own(name));
         stats(self.cluster(), namespace).await
     }
 }
@@ -118,41 +116,52 @@ async fn count(
     kind: FluxKind,
     namespace: Option<&str>,
 ) -> Result<KindStats> {
-    let mut stats = KindStats {
-        kind,
-        installed: true,
-        running: 0,
-        failing: 0,
-        suspended: 0,
-        storage: 0,
-    };
     let params = ListParams {
         namespace: namespace.map(str::to_owned),
         ..ListParams::default()
     };
-    match view::list(cluster, &view::served(kind), params, MOST).await {
-        Ok(objects) => {
-            for object in &objects {
-                add(&mut stats, object);
-            }
-        }
-        Err(error) if error.kind() == ErrorKind::NotFound => stats.installed = false,
+    let served = view::served(kind);
+    let counted = view::fold(cluster, &served, params, |numbers: &mut Numbers, page| {
+        page.iter().for_each(|object| numbers.add(object));
+        Ok(())
+    });
+    let (installed, numbers) = match counted.await {
+        Ok(numbers) => (true, numbers),
+        Err(error) if error.kind() == ErrorKind::NotFound => (false, Numbers::default()),
         Err(error) => return Err(error.context(format!("list {}", kind.plural()))),
-    }
-    Ok(stats)
+    };
+    Ok(KindStats {
+        kind,
+        installed,
+        running: numbers.running,
+        failing: numbers.failing,
+        suspended: numbers.suspended,
+        storage: numbers.storage,
+    })
 }
 
-fn add(stats: &mut KindStats, object: &Object) {
-    if view::suspended(object) {
-        stats.suspended += 1;
-    } else {
-        stats.running += 1;
+/// What is counted of a kind.
+#[derive(Default)]
+struct Numbers {
+    running: usize,
+    failing: usize,
+    suspended: usize,
+    storage: u64,
+}
+
+impl Numbers {
+    fn add(&mut self, object: &Object) {
+        if view::suspended(object) {
+            self.suspended += 1;
+        } else {
+            self.running += 1;
+        }
+        if view::condition(object, "Ready").is_some_and(|ready| ready.is == Some(false)) {
+            self.failing += 1;
+        }
+        let size = view::at(object, &["status", "artifact", "size"]).and_then(Value::as_u64);
+        self.storage = self.storage.saturating_add(size.unwrap_or(0));
     }
-    if view::condition(object, "Ready").is_some_and(|ready| ready.is == Some(false)) {
-        stats.failing += 1;
-    }
-    let size = view::at(object, &["status", "artifact", "size"]).and_then(Value::as_u64);
-    stats.storage = stats.storage.saturating_add(size.unwrap_or(0));
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 //! What these calls read of Flux's objects, whatever version they are served in: objects as JSON, so that one unreadable object does not hide the others.
 
-use gitops_core::Result;
 use gitops_core::manifest::{GroupVersionKind, Object, ObjectId};
+use gitops_core::{Error, ErrorKind, Result};
 use gitops_kube::cluster::{ApiKind, Cluster, ListParams, Scope};
 use jiff::Timestamp;
 use serde_json::Value;
@@ -12,8 +12,14 @@ use crate::types::InventoryEntry;
 /// Who writes, as `managedFields` show it.
 pub(crate) const MANAGER: &str = "gitops-rs";
 
+/// Where Flux is when nobody says.
+pub(crate) const NAMESPACE: &str = "flux-system";
+
 /// Objects per page of a list.
 const PAGE: u32 = 500;
+
+/// How often a list begins again whose pages grew too old.
+const RESTARTS: u32 = 3;
 
 /// One of Flux's kinds, as it is served: no discovery is needed.
 pub(crate) fn served(kind: FluxKind) -> ApiKind {
@@ -33,6 +39,23 @@ pub(crate) fn native(group: &str, kind: &str, plural: &str, scope: Scope) -> Api
         scope,
         verbs: Vec::new(),
     }
+}
+
+pub(crate) fn deployments() -> ApiKind {
+    native("apps", "Deployment", "deployments", Scope::Namespaced)
+}
+
+pub(crate) fn pods() -> ApiKind {
+    native("", "Pod", "pods", Scope::Namespaced)
+}
+
+pub(crate) fn definitions() -> ApiKind {
+    native(
+        "apiextensions.k8s.io",
+        "CustomResourceDefinition",
+        "customresourcedefinitions",
+        Scope::Cluster,
+    )
 }
 
 /// The kind of an object, if it is Flux's.
@@ -142,25 +165,93 @@ pub(crate) fn flux_name(id: &ObjectId) -> String {
     }
 }
 
-/// All pages of a list; at most `most` objects.
-pub(crate) async fn list(
+/// A list page by page, into what `take` makes of them; it begins anew when its pages grew too old.
+pub(crate) async fn fold<T: Default>(
     cluster: &dyn Cluster,
     kind: &ApiKind,
     mut params: ListParams,
+    mut take: impl FnMut(&mut T, Vec<Object>) -> Result<()>,
+) -> Result<T> {
+    params.limit = Some(PAGE);
+    params.continue_token = None;
+    let mut all = T::default();
+    let mut restarts = 0;
+    loop {
+        let page = match cluster.list(kind, &params).await {
+            Err(error)
+                if error.kind() == ErrorKind::Conflict
+                    && params.continue_token.is_some()
+                    && restarts < RESTARTS =>
+            {
+                restarts += 1;
+                params.continue_token = None;
+                all = T::default();
+                continue;
+            }
+            page => page?,
+        };
+        take(&mut all, page.items)?;
+        match page.continue_token {
+            Some(token) => params.continue_token = Some(token),
+            None => return Ok(all),
+        }
+    }
+}
+
+/// All pages of a list; more than `most` objects are an error, since a part would be taken for all.
+pub(crate) async fn list(
+    cluster: &dyn Cluster,
+    kind: &ApiKind,
+    params: ListParams,
     most: usize,
 ) -> Result<Vec<Object>> {
-    params.limit = Some(PAGE);
-    let mut objects = Vec::new();
-    loop {
-        let page = cluster.list(kind, &params).await?;
-        objects.extend(page.items);
-        match page.continue_token {
-            Some(token) if objects.len() < most => params.continue_token = Some(token),
-            Some(_) => {
-                objects.truncate(most);
-                return Ok(objects);
-            }
-            None => return Ok(objects),
+    fold(cluster, kind, params, |all: &mut Vec<Object>, page| {
+        all.extend(page);
+        if all.len() > most {
+            return Err(Error::unsupported(
+                &format!("a list of more than {most} {}", kind.plural),
+                "this call",
+            ));
         }
+        Ok(())
+    })
+    .await
+}
+
+/// A message of somebody else on one line: line ends become spaces, other control characters are escaped, and it ends after a bounded length.
+pub(crate) fn line(text: &str) -> String {
+    const LONGEST: usize = 2_000;
+    let text = text.trim();
+    let mut line = String::with_capacity(text.len().min(LONGEST));
+    for c in text.chars() {
+        if line.len() >= LONGEST {
+            line.push('…');
+            break;
+        }
+        match c {
+            '\n' | '\t' => line.push(' '),
+            '\r' => {}
+            c if c.is_control()
+                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
+            {
+                line.extend(c.escape_unicode());
+            }
+            c => line.push(c),
+        }
+    }
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_stay_on_one_line() {
+        assert_eq!(
+            line(" a\nb\r\n\u{1b}[31mred\u{202e}x "),
+            "a b \\u{1b}[31mred\\u{202e}x"
+        );
+        assert!(line(&"x".repeat(10_000)).len() < 2_010);
     }
 }

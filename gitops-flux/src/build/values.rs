@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use gitops_core::{Error, Result};
-use gitops_kube::cluster::from_kube;
+use gitops_kube::cluster::{from_kube, path_segment};
 use k8s_openapi::api::core::v1::{ConfigMap, Secret};
 use kube::Api;
 
@@ -68,6 +68,8 @@ impl KubeValues {
         namespace: &str,
         name: &str,
     ) -> Result<Option<BTreeMap<String, Vec<u8>>>> {
+        // The name is whatever the Kustomization says, and kube writes it into the path.
+        let (namespace, name) = (path_segment(namespace)?, path_segment(name)?);
         match kind {
             "ConfigMap" => {
                 let api: Api<ConfigMap> = Api::namespaced(self.client.clone(), namespace);

@@ -3,13 +3,17 @@
 use std::time::Duration;
 
 use futures::StreamExt as _;
-use gitops_core::{Error, Result, ResultExt as _};
+use gitops_core::{Error, ErrorKind, Result, ResultExt as _};
 use http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::time::Instant;
 
 use super::request::{Request, object as path_of};
 use super::{FluxManager, FluxRef};
 use crate::deadline;
+
+/// Who may neither watch nor read may be allowed to in a moment (rights that were just given), but not later.
+const REFUSED_FOR: Duration = Duration::from_secs(10);
 
 /// How to delete.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -35,7 +39,8 @@ impl FluxManager {
     /// Without [`DeleteOptions::wait`], `Ok` means that the deletion is accepted: the controller's finalizer may still be at work.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` for another UID; `Timeout` when it is still there, naming the finalizers that hold it.
+    /// `NotFound`; `Conflict` for another UID; `Timeout` when it is still there, naming the finalizers that hold it, or when nobody can tell, naming why. Waiting needs the right to `watch`
+    /// and `list`, or to `get`: without any, it is given up with `PermissionDenied` after ten seconds.
     pub async fn delete(&self, object: &FluxRef, options: &DeleteOptions) -> Result<()> {
         let object = self.resolve(object);
         self.delete_one(&object, options)
@@ -57,47 +62,131 @@ impl FluxManager {
             body: body.to_string().into_bytes(),
             kind: Some(object.kind),
         };
-        self.requests.once(&request).await?;
+        self.delete_uid(&request, wanted == uid).await?;
         match options.wait {
             Some(timeout) => self.until_gone(object, wanted, timeout).await,
             None => Ok(()),
         }
     }
 
+    /// Deletes what has the UID in the request's preconditions. `seen`: that one was there.
+    async fn delete_uid(&self, request: &Request<'_>, seen: bool) -> Result<()> {
+        let mut tries = self.requests.tries();
+        let mut again = false;
+        loop {
+            match self.requests.once(request).await {
+                // An earlier try may have deleted it, without an answer.
+                Err(error) if again && seen && says_gone(&error) => return Ok(()),
+                Err(error) => tries.pause(error).await?,
+                Ok(_) => return Ok(()),
+            }
+            again = true;
+        }
+    }
+
     async fn until_gone(&self, object: &FluxRef, uid: &str, timeout: Duration) -> Result<()> {
         let deadline = deadline::after(timeout);
+        let mut wait = Wait::default();
+        let gone = self.see_it_go(object, uid, &mut wait);
+        let gone = tokio::time::timeout_at(deadline, gone).await;
+        gone.unwrap_or_else(|_| Err(wait.timed_out(object, timeout)))
+    }
+
+    /// Comes back when it is gone, or when nobody will ever tell.
+    async fn see_it_go(&self, object: &FluxRef, uid: &str, wait: &mut Wait) -> Result<()> {
         let mut events = self.watch_one(object);
-        let mut finalizers = String::new();
         loop {
-            let event = match tokio::time::timeout_at(deadline, events.next()).await {
-                Ok(event) => event,
-                Err(_) if finalizers.is_empty() => {
-                    return Err(Error::timeout(format!(
-                        "it is still there after {timeout:?}"
-                    )));
-                }
-                Err(_) => {
-                    return Err(Error::timeout(format!(
-                        "it is still there after {timeout:?}, held by {finalizers}: does {} run?",
-                        object.kind.controller()
-                    )));
-                }
+            let seen = match events.next().await {
+                Some(Ok(seen)) => seen,
+                // The same watch begins again by itself, less and less often. Who may not watch may well read.
+                Some(Err(unwatched)) => match self.get_value(object).await {
+                    Ok(value) => Some(value),
+                    Err(error) if error.kind() == ErrorKind::NotFound => None,
+                    Err(unread) => {
+                        wait.unseen(&unwatched, unread)?;
+                        continue;
+                    }
+                },
+                None => return Ok(()),
             };
-            match event {
-                // The same watch begins again by itself.
-                Some(Err(_)) => {}
-                Some(Ok(Some(value))) if value["metadata"]["uid"] == uid => {
-                    let held: Vec<&str> = value["metadata"]["finalizers"]
-                        .as_array()
-                        .into_iter()
-                        .flatten()
-                        .filter_map(|name| name.as_str())
-                        .collect();
-                    finalizers = held.join(", ");
-                }
+            match seen {
+                Some(value) if value["metadata"]["uid"] == uid => wait.seen(&value),
                 // Gone, or another of the same name.
-                Some(Ok(_)) | None => return Ok(()),
+                _ => return Ok(()),
             }
         }
+    }
+}
+
+/// What is known while it goes.
+struct Wait {
+    /// When it was seen last, or when the wait began.
+    seen_at: Instant,
+    finalizers: String,
+    /// Why it could not be seen last.
+    blind: Option<String>,
+}
+
+impl Default for Wait {
+    fn default() -> Self {
+        Self {
+            seen_at: Instant::now(),
+            finalizers: String::new(),
+            blind: None,
+        }
+    }
+}
+
+impl Wait {
+    fn seen(&mut self, value: &Value) {
+        let held: Vec<&str> = value["metadata"]["finalizers"]
+            .as_array()
+            .into_iter()
+            .flatten()
+            .filter_map(|name| name.as_str())
+            .collect();
+        self.finalizers = held.join(", ");
+        self.blind = None;
+        self.seen_at = Instant::now();
+    }
+
+    fn unseen(&mut self, unwatched: &Error, unread: Error) -> Result<()> {
+        let refused = |error: &Error| {
+            matches!(
+                error.kind(),
+                ErrorKind::PermissionDenied | ErrorKind::Unauthenticated
+            )
+        };
+        if refused(unwatched) && refused(&unread) && self.seen_at.elapsed() >= REFUSED_FOR {
+            return Err(unread.context("whether it is gone cannot be seen"));
+        }
+        self.blind = Some(unread.to_string());
+        Ok(())
+    }
+
+    fn timed_out(&self, object: &FluxRef, timeout: Duration) -> Error {
+        let mut message = match &self.blind {
+            Some(why) => {
+                format!("whether it is gone could not be seen within {timeout:?} ({why})")
+            }
+            None => format!("it is still there after {timeout:?}"),
+        };
+        if !self.finalizers.is_empty() {
+            message.push_str(&format!(
+                ", held by {}: does {} run?",
+                self.finalizers,
+                object.kind.controller()
+            ));
+        }
+        Error::timeout(message)
+    }
+}
+
+/// Whether an object of this UID is not there any more.
+fn says_gone(error: &Error) -> bool {
+    match error.kind() {
+        ErrorKind::NotFound => true,
+        ErrorKind::Conflict => error.message().contains("UID in precondition"),
+        _ => false,
     }
 }

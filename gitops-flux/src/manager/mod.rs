@@ -23,6 +23,7 @@ pub use self::reference::FluxRef;
 use self::request::Requests;
 pub use self::watch::FluxEvent;
 pub use self::write::{Applied, ApplyOptions, Change};
+use crate::view;
 
 /// How a [`FluxManager`] works.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,7 +34,7 @@ pub struct FluxOptions {
     pub field_manager: String,
     /// One request, body included, takes at most this long.
     pub deadline: Duration,
-    /// Reads, and writes that may be made twice, are tried again for so long while the API server cannot be reached or turns them away.
+    /// Reads, and writes that may be made twice (all but an apply of a named version), are tried again for so long while the API server cannot be reached or turns them away.
     pub retry_for: Duration,
     /// Objects per page of a list.
     pub page: u32,
@@ -42,8 +43,8 @@ pub struct FluxOptions {
 impl Default for FluxOptions {
     fn default() -> Self {
         Self {
-            namespace: "flux-system".to_owned(),
-            field_manager: "gitops-rs".to_owned(),
+            namespace: view::NAMESPACE.to_owned(),
+            field_manager: view::MANAGER.to_owned(),
             deadline: Duration::from_secs(30),
             retry_for: Duration::from_secs(20),
             page: 500,

@@ -9,13 +9,19 @@ use super::request::{Request, collection, object as path_of, with_query};
 use super::{FluxManager, FluxRef, unreadable};
 use crate::{FluxKind, FluxResource};
 
-/// Which objects to list or watch. By default: all of the manager's namespace.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+/// Which objects to list or watch. By default: all of the manager's namespace, as the `flux` command does without `--all-namespaces`.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ListOptions {
-    /// Their namespace; empty means the manager's own, `None` all.
+    /// Their namespace; empty (the default) means the manager's own, `None` all.
     pub namespace: Option<String>,
     /// A label selector in Kubernetes' syntax (equality- and set-based).
     pub labels: Option<String>,
+}
+
+impl Default for ListOptions {
+    fn default() -> Self {
+        Self::namespace("")
+    }
 }
 
 impl ListOptions {
@@ -29,7 +35,10 @@ impl ListOptions {
 
     /// Those of all namespaces.
     pub fn everywhere() -> Self {
-        Self::default()
+        Self {
+            namespace: None,
+            labels: None,
+        }
     }
 
     /// Only those with these labels, in Kubernetes' syntax.
@@ -228,25 +237,37 @@ pub(super) fn describe_value(
     }
 }
 
-/// serde quotes a value of a wrong type: `invalid type: string "hunter2", expected a boolean`.
+/// serde quotes a value of a wrong type, texts as ``invalid type: string "hunter2", expected a boolean``, others as ``integer `42` ``, and what no variant is called as ``variant `x` ``.
 pub(super) fn without_values(message: &str) -> String {
+    /// What stands before a value in backticks; the names of fields stand in them too.
+    const VALUES: [&str; 5] = [
+        "integer ",
+        "boolean ",
+        "floating point ",
+        "character ",
+        "unknown variant ",
+    ];
     let mut kept = String::with_capacity(message.len());
-    let mut quoted = false;
+    let mut quoted: Option<char> = None;
     let mut escaped = false;
     for c in message.chars() {
         match (quoted, c) {
-            (true, _) if escaped => escaped = false,
-            (true, '\\') => escaped = true,
-            (true, '"') => {
-                quoted = false;
-                kept.push('"');
+            (Some(_), _) if escaped => escaped = false,
+            (Some('"'), '\\') => escaped = true,
+            (Some(end), c) if c == end => {
+                quoted = None;
+                kept.push(c);
             }
-            (true, _) => {}
-            (false, '"') => {
-                quoted = true;
+            (Some(_), _) => {}
+            (None, '"') => {
+                quoted = Some(c);
                 kept.push_str("\"…");
             }
-            (false, c) => kept.push(c),
+            (None, '`') if VALUES.iter().any(|before| kept.ends_with(before)) => {
+                quoted = Some(c);
+                kept.push_str("`…");
+            }
+            (None, c) => kept.push(c),
         }
     }
     kept
@@ -258,12 +279,48 @@ mod tests {
 
     #[test]
     fn reasons_quote_no_values() {
-        let error = serde_json::from_str::<bool>(r#""hun\"ter2""#).unwrap_err();
-        let told = without_values(&error.to_string());
-        assert!(!told.contains("ter2"), "{told}");
+        #[derive(Debug, Deserialize)]
+        #[allow(dead_code)]
+        enum Mode {
+            Own,
+        }
+        let text = |value: &str| serde_json::from_str::<String>(value).unwrap_err();
+        let told = [
+            serde_json::from_str::<bool>(r#""hun\"ter42""#).unwrap_err(),
+            text("4242"),
+            text("42.5"),
+            serde_json::from_str::<u8>("4242").unwrap_err(),
+            serde_json::from_str::<Mode>("\"ter42\"").unwrap_err(),
+        ]
+        .map(|error| without_values(&error.to_string()));
+        for told in &told {
+            let (what, _) = told.split_once(" at line").unwrap();
+            assert!(!what.contains("42"), "{told}");
+        }
         assert!(
-            told.starts_with("invalid type: string \"…\", expected a boolean"),
-            "{told}"
+            told[0].starts_with("invalid type: string \"…\", expected a boolean"),
+            "{told:?}"
         );
+        assert!(
+            told[1].starts_with("invalid type: integer `…`, expected a string"),
+            "{told:?}"
+        );
+        assert!(
+            told[4].starts_with("unknown variant `…`, expected `Own`"),
+            "{told:?}"
+        );
+        let told = text("true").to_string();
+        assert!(!without_values(&told).contains("true"), "{told}");
+        // Names of fields are no values.
+        assert_eq!(
+            without_values("missing field `interval`"),
+            "missing field `interval`"
+        );
+    }
+
+    #[test]
+    fn nothing_said_is_the_managers_own_namespace() {
+        assert_eq!(ListOptions::default().namespace.as_deref(), Some(""));
+        assert_eq!(ListOptions::everywhere().namespace, None);
     }
 }

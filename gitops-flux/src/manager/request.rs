@@ -2,13 +2,15 @@
 
 use std::time::Duration;
 
-use backon::{ExponentialBuilder, Retryable as _};
+use backon::{BackoffBuilder as _, ExponentialBackoff, ExponentialBuilder};
 use gitops_core::{Error, ErrorKind, Result};
+pub(crate) use gitops_kube::cluster::path_segment as segment;
 use gitops_kube::cluster::{from_answer, from_kube};
 use http::StatusCode;
 use kube::Client;
 use kube::client::Body;
 use serde_json::Value;
+use tokio::time::Instant;
 
 use super::FluxRef;
 use crate::FluxKind;
@@ -37,6 +39,29 @@ pub(crate) struct Requests {
     client: Client,
     deadline: Duration,
     retry_for: Duration,
+}
+
+/// Tries of what may be done twice, while the server cannot be reached or turns it away.
+pub(crate) struct Tries {
+    started: Instant,
+    retry_for: Duration,
+    delays: ExponentialBackoff,
+}
+
+impl Tries {
+    /// Waits until the next one. The error comes back when it does not pass by itself, or not in time.
+    pub(crate) async fn pause(&mut self, error: Error) -> Result<()> {
+        let delay = match self.delays.next() {
+            Some(delay) if error.is_retryable() => delay,
+            _ => return Err(error),
+        };
+        let pause = error.retry_after().unwrap_or_default().max(delay);
+        if self.started.elapsed().saturating_add(pause) > self.retry_for {
+            return Err(error);
+        }
+        tokio::time::sleep(pause).await;
+        Ok(())
+    }
 }
 
 /// One request, which can be sent again.
@@ -88,21 +113,27 @@ impl Requests {
 
     /// Sends what may be sent twice, again while the server cannot be reached or turns it away.
     pub(crate) async fn again(&self, request: &Request<'_>) -> Result<Answer> {
-        let started = tokio::time::Instant::now();
-        (|| self.once(request))
-            .retry(
-                ExponentialBuilder::default()
-                    .with_jitter()
-                    .with_min_delay(Duration::from_millis(100))
-                    .with_max_delay(Duration::from_secs(5))
-                    .without_max_times(),
-            )
-            .when(Error::is_retryable)
-            .adjust(|error: &Error, delay| {
-                let pause = error.retry_after().unwrap_or_default().max(delay?);
-                (started.elapsed().saturating_add(pause) <= self.retry_for).then_some(pause)
-            })
-            .await
+        let mut tries = self.tries();
+        loop {
+            match self.once(request).await {
+                Err(error) => tries.pause(error).await?,
+                answer => return answer,
+            }
+        }
+    }
+
+    /// The tries of one call, from now on.
+    pub(crate) fn tries(&self) -> Tries {
+        Tries {
+            started: Instant::now(),
+            retry_for: self.retry_for,
+            delays: ExponentialBuilder::default()
+                .with_jitter()
+                .with_min_delay(Duration::from_millis(100))
+                .with_max_delay(Duration::from_secs(5))
+                .without_max_times()
+                .build(),
+        }
     }
 
     async fn answer(&self, request: &Request<'_>) -> Result<Answer> {
@@ -177,21 +208,6 @@ pub(crate) fn with_query(path: &str, pairs: &[(&str, &str)]) -> String {
         .extend_pairs(pairs)
         .finish();
     format!("{path}?{query}")
-}
-
-/// Kubernetes takes no other name as part of a path either (apimachinery, `IsValidPathSegmentName`); here it would be another path.
-pub(crate) fn segment(part: &str) -> Result<&str> {
-    let broken = part.is_empty()
-        || part == "."
-        || part == ".."
-        || part.contains(['/', '%', '?', '#', '\\'])
-        || part.contains(|c: char| c.is_whitespace() || c.is_control());
-    if broken {
-        return Err(Error::invalid(format!(
-            "{part:?} cannot be part of an object's name"
-        )));
-    }
-    Ok(part)
 }
 
 #[cfg(test)]

@@ -1,20 +1,17 @@
 //! Watching objects.
 
-use std::time::Duration;
-
-use backon::ExponentialBuilder;
 use futures::StreamExt as _;
-use futures::stream::BoxStream;
+use futures::stream::{self, BoxStream};
 use gitops_core::{Error, Result};
-use gitops_kube::cluster::from_kube;
+use gitops_kube::cluster::{from_watch, watch_backoff};
 use kube::Api;
 use kube::api::DynamicObject;
 use kube::runtime::WatchStreamExt as _;
-use kube::runtime::watcher::{self, ExponentialBackoff, watch_object};
+use kube::runtime::watcher::{self, Event, watch_object};
 use serde_json::Value;
 
 use super::read::describe_value;
-use super::request::not_installed;
+use super::request::{not_installed, segment};
 use super::{FluxManager, FluxRef, ListOptions, Unreadable};
 use crate::{FluxKind, FluxResource};
 
@@ -34,24 +31,12 @@ pub enum FluxEvent<K> {
     Synced,
 }
 
-/// Tries again soon at first: an API server that is restarted is back within seconds.
-fn backoff() -> ExponentialBackoff {
-    ExponentialBackoff::from(
-        ExponentialBuilder::default()
-            .with_min_delay(Duration::from_millis(100))
-            .with_max_delay(Duration::from_secs(5))
-            .with_factor(1.5)
-            .with_jitter()
-            .without_max_times(),
-    )
-}
-
 impl FluxManager {
     /// Watches objects: first each that is there, then [`FluxEvent::Synced`], then changes. The stream ends only when it is dropped. Errors are told and it goes on: it asks again, less
     /// and less often, from where it was; where news were missed, [`FluxEvent::Restarted`] says so and all are told again.
     ///
     /// # Errors
-    /// In the stream: `Unavailable`, `PermissionDenied`, `NotFound` for a kind that is not installed.
+    /// In the stream: `Unavailable`, `PermissionDenied`, `NotFound` for a kind that is not installed; `InvalidInput` for a namespace that is none, and nothing after it.
     pub fn watch<K: FluxResource>(
         &self,
         options: &ListOptions,
@@ -60,18 +45,35 @@ impl FluxManager {
             label_selector: options.labels.clone(),
             ..watcher::Config::default()
         };
-        let api = self.api(K::KIND, options.namespace.as_deref());
+        let api = match self.api(K::KIND, options.namespace.as_deref()) {
+            Ok(api) => api,
+            Err(error) => return only(error),
+        };
+        let mut restarting = false;
         watcher::watcher(api, config)
-            .backoff(backoff())
-            .map(|event| {
-                Ok(match event.map_err(|error| interrupted(K::KIND, error))? {
-                    watcher::Event::Init => FluxEvent::Restarted,
-                    watcher::Event::InitDone => FluxEvent::Synced,
-                    watcher::Event::InitApply(object) | watcher::Event::Apply(object) => {
-                        read(object, FluxEvent::Applied)
+            // That a list begins says nothing yet, and would begin the pauses anew at each try: it is told with what follows it.
+            .filter_map(move |event| {
+                futures::future::ready(match event {
+                    Ok(Event::Init) => {
+                        restarting = true;
+                        None
                     }
-                    watcher::Event::Delete(object) => read(object, FluxEvent::Deleted),
+                    Ok(event) => Some(Ok((std::mem::take(&mut restarting), event))),
+                    Err(error) => Some(Err(error)),
                 })
+            })
+            .backoff(watch_backoff())
+            .flat_map(|event| {
+                let (restarted, event) = match event {
+                    Ok((restarted, event)) => (restarted, told(event).map(Ok)),
+                    Err(error) => (false, Some(Err(interrupted(K::KIND, error)))),
+                };
+                stream::iter(
+                    restarted
+                        .then_some(Ok(FluxEvent::Restarted))
+                        .into_iter()
+                        .chain(event),
+                )
             })
             .boxed()
     }
@@ -79,8 +81,12 @@ impl FluxManager {
     /// One object, each time that it changes; `None` when it is not there. It ends only when it is dropped.
     pub(crate) fn watch_one(&self, object: &FluxRef) -> BoxStream<'static, Result<Option<Value>>> {
         let kind = object.kind;
-        watch_object(self.api(kind, Some(&object.namespace)), &object.name)
-            .backoff(backoff())
+        let api = match self.api(kind, Some(&object.namespace)) {
+            Ok(api) => api,
+            Err(error) => return only(error),
+        };
+        watch_object(api, &object.name)
+            .backoff(watch_backoff())
             .map(move |event| match event {
                 Ok(Some(object)) => plain(object).map(Some),
                 Ok(None) => Ok(None),
@@ -89,16 +95,34 @@ impl FluxManager {
             .boxed()
     }
 
-    fn api(&self, kind: FluxKind, namespace: Option<&str>) -> Api<DynamicObject> {
+    /// kube writes whatever namespace it is given into the path.
+    fn api(&self, kind: FluxKind, namespace: Option<&str>) -> Result<Api<DynamicObject>> {
         let resource = kind.api_resource();
         let client = self.client().clone();
-        match namespace {
+        Ok(match namespace {
             Some(namespace) => {
-                Api::namespaced_with(client, self.namespace_or_own(namespace), &resource)
+                let namespace = segment(self.namespace_or_own(namespace))?;
+                Api::namespaced_with(client, namespace, &resource)
             }
             None => Api::all_with(client, &resource),
-        }
+        })
     }
+}
+
+/// A watch that cannot begin.
+fn only<T: Send + 'static>(error: Error) -> BoxStream<'static, Result<T>> {
+    stream::once(futures::future::ready(Err(error)))
+        .chain(stream::pending())
+        .boxed()
+}
+
+fn told<K: FluxResource>(event: Event<DynamicObject>) -> Option<FluxEvent<K>> {
+    Some(match event {
+        Event::Init => return None,
+        Event::InitDone => FluxEvent::Synced,
+        Event::InitApply(object) | Event::Apply(object) => read(object, FluxEvent::Applied),
+        Event::Delete(object) => read(object, FluxEvent::Deleted),
+    })
 }
 
 fn read<K: FluxResource>(object: DynamicObject, event: fn(K) -> FluxEvent<K>) -> FluxEvent<K> {
@@ -125,16 +149,15 @@ fn plain(object: DynamicObject) -> Result<Value> {
 
 /// Whatever interrupts a watch, in the SDK's kinds.
 fn interrupted(kind: FluxKind, error: watcher::Error) -> Error {
-    let context = "the watch was interrupted";
     match error {
-        watcher::Error::InitialListFailed(error)
-        | watcher::Error::WatchStartFailed(error)
-        | watcher::Error::WatchFailed(error) => match error {
-            // The path is not known: kube makes a status of the text.
-            kube::Error::Api(status) if status.code == 404 => not_installed(kind),
-            error => from_kube(error).context(context),
-        },
-        watcher::Error::WatchError(status) => from_kube(kube::Error::Api(status)).context(context),
-        error => Error::unavailable(context).with_source(error),
+        // The path is not known: kube makes a status of the text.
+        watcher::Error::InitialListFailed(kube::Error::Api(status))
+        | watcher::Error::WatchStartFailed(kube::Error::Api(status))
+        | watcher::Error::WatchFailed(kube::Error::Api(status))
+            if status.code == 404 =>
+        {
+            not_installed(kind)
+        }
+        error => from_watch(error),
     }
 }

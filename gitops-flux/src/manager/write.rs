@@ -22,7 +22,8 @@ pub struct ApplyOptions {
     pub force: bool,
     /// The API server goes through all but storing it.
     pub dry_run: bool,
-    /// Only the object at this resource version, else `Conflict`.
+    /// Only the object at this resource version, else `Conflict`. Such an apply is tried again only where the API server says that it did nothing: after an answer that was lost, the
+    /// version may be another by our own doing.
     pub version: Option<String>,
 }
 
@@ -72,6 +73,10 @@ impl FluxManager {
     /// Makes an object, or makes the one that is there what `object` says, by server-side apply: fields that this manager set before and `object` has no more are removed, fields of
     /// others stay. Status, UID and the like of `object` are not sent.
     ///
+    /// Whether it is suspended stays as it is unless `object` says: what [`suspend`](Self::suspend) set is no field of an earlier `create`. With `suspend: Some(false)` it is resumed.
+    ///
+    /// Where the API server cannot be reached or turns the request away, it is tried again as [`FluxOptions::retry_for`](super::FluxOptions::retry_for) says.
+    ///
     /// # Errors
     /// `Conflict`, naming managers and fields, where another manager owns a field that is to change; `InvalidInput` for what the API server refuses.
     pub async fn create<K: FluxResource>(&self, object: &K) -> Result<Applied<K>> {
@@ -107,33 +112,38 @@ impl FluxManager {
         mut body: Map<String, Value>,
         options: &ApplyOptions,
     ) -> Result<(Change, Answer)> {
-        let mut query = vec![
-            ("fieldManager", self.options().field_manager.as_str()),
-            ("fieldValidation", "Strict"),
-        ];
-        if options.force {
-            query.push(("force", "true"));
-        }
-        if options.dry_run {
-            query.push(("dryRun", "All"));
-        }
-        let path = with_query(&path_of(object)?, &query);
-        for lost in 0..=RACES {
+        let query = |force: bool| {
+            let mut query = vec![
+                ("fieldManager", self.options().field_manager.as_str()),
+                ("fieldValidation", "Strict"),
+            ];
+            query.extend(force.then_some(("force", "true")));
+            query.extend(options.dry_run.then_some(("dryRun", "All")));
+            query
+        };
+        let path = path_of(object)?;
+        let mut tries = self.requests.tries();
+        // What was there before a try whose answer was lost.
+        let mut first: Option<Option<Value>> = None;
+        let mut lost = 0;
+        loop {
             let before = self.find_value(object).await?;
             let version = match &options.version {
                 Some(version) => Some(version.clone()),
                 None => before.as_ref().and_then(version_of),
             };
+            // Against somebody who never rests, the apply counts more than who did what.
+            let version = version.filter(|_| lost < RACES);
+            let has_version = version.is_some();
             if let Some(Value::Object(metadata)) = body.get_mut("metadata") {
-                match version.filter(|_| lost < RACES) {
+                match version {
                     Some(version) => metadata.insert("resourceVersion".into(), json!(version)),
-                    // Against somebody who never rests, the apply counts more than who did what.
                     None => metadata.remove("resourceVersion"),
                 };
             }
-            let request = Request {
+            let mut request = Request {
                 method: Method::PATCH,
-                path: path.clone(),
+                path: with_query(&path, &query(options.force)),
                 content_type: Some("application/apply-patch+yaml"),
                 // JSON is YAML.
                 body: serde_json::to_vec(&body).map_err(|error| {
@@ -141,35 +151,55 @@ impl FluxManager {
                 })?,
                 kind: Some(object.kind),
             };
-            let answer = match self.requests.once(&request).await {
+            let mut answer = self.requests.once(&request).await;
+            // What we suspended or resumed is the API server's another manager of the same name. The version sees to it that no other manager's fields come in between.
+            if has_version
+                && answer
+                    .as_ref()
+                    .is_err_and(|error| is_with(error, &self.options().field_manager))
+            {
+                request.path = with_query(&path, &query(true));
+                answer = self.requests.once(&request).await;
+            }
+            let answer = match answer {
+                Ok(answer) => answer,
                 Err(error) if was_overtaken(&error) => match &options.version {
                     Some(version) => {
                         return Err(Error::conflict(format!(
                             "it is not at version {version} any more"
                         )));
                     }
+                    None if lost == RACES => return Err(outrun()),
                     // Somebody else changed it, or deleted it, since it was read.
                     None => {
                         pause(lost).await;
+                        lost += 1;
                         continue;
                     }
                 },
-                other => other?,
+                Err(error) => {
+                    let nothing_done = error.kind() == ErrorKind::RateLimited;
+                    if options.version.is_some() && !nothing_done {
+                        return Err(error);
+                    }
+                    tries.pause(error).await?;
+                    if !nothing_done {
+                        first.get_or_insert(before);
+                    }
+                    continue;
+                }
             };
             if answer.code == StatusCode::CREATED {
                 return Ok((Change::Created, answer));
             }
-            let is_same = match &before {
-                Some(before) => is_same(before, &answer.value()?),
-                None => false,
-            };
-            let change = match is_same {
-                true => Change::Unchanged,
-                false => Change::Updated,
+            let was_lost = first.is_some();
+            let change = match first.unwrap_or(before) {
+                None if was_lost => Change::Created,
+                Some(before) if is_same(&before, &answer.value()?) => Change::Unchanged,
+                _ => Change::Updated,
             };
             return Ok((change, answer));
         }
-        Err(outrun())
     }
 
     /// Suspends an object: its controller leaves it alone until it is resumed. What is suspended already stays so. A suspended Kustomization or HelmRelease that is deleted leaves what
@@ -303,6 +333,31 @@ fn version_of(object: &Value) -> Option<String> {
         .map(str::to_owned)
 }
 
+/// Whether an error is a conflict with managers of this name alone. The API server has one manager per name and operation: what was applied, and what was patched.
+fn is_with(error: &Error, manager: &str) -> bool {
+    let Some(told) = error.message().strip_prefix("Apply failed with ") else {
+        return false;
+    };
+    let Some((_, told)) = told.split_once(": ") else {
+        return false;
+    };
+    // `conflict with "a" using v1: .spec.x`, or for each manager `conflicts with "a" using v1:` and a line per field (apimachinery, `getConflictMessage`).
+    let own = format!("with {manager:?}");
+    let mut managers = told
+        .lines()
+        .filter(|line| !line.starts_with("- "))
+        .peekable();
+    error.kind() == ErrorKind::Conflict
+        && managers.peek().is_some()
+        && managers.all(|line| {
+            let line = line
+                .strip_prefix("conflicts ")
+                .or_else(|| line.strip_prefix("conflict "));
+            line.and_then(|line| line.strip_prefix(&own))
+                .is_some_and(|rest| rest.starts_with([' ', ':']))
+        })
+}
+
 /// Whether an error is about the object's version, and not about another field manager or another UID.
 fn was_overtaken(error: &Error) -> bool {
     match error.kind() {
@@ -318,6 +373,36 @@ fn was_overtaken(error: &Error) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_conflict_with_ourselves_is_told_from_others() {
+        let one = "Apply failed with 1 conflict: conflict with \"gitops-rs\" using kustomize.toolkit.fluxcd.io/v1: .spec.suspend";
+        let two = "Apply failed with 2 conflicts: conflicts with \"gitops-rs\" using kustomize.toolkit.fluxcd.io/v1 at 2025-01-02T03:04:05Z:\n- .spec.suspend\n- .spec.interval";
+        let others = "Apply failed with 2 conflicts: conflicts with \"gitops-rs\" using v1:\n- .spec.suspend\nconflicts with \"kubectl\":\n- .spec.interval";
+        let odd = "Apply failed with 2 conflicts: conflicts with \"a\" using v1:\n- .x\n- .y";
+        for (message, own) in [
+            (one, true),
+            (two, true),
+            (others, false),
+            (odd, false),
+            (
+                "Apply failed with 1 conflict: conflict with \"gitops-rs-2\": .x",
+                false,
+            ),
+            (
+                "Apply failed with 1 conflict: conflict with \"gitops-rs\\\" \": .x",
+                false,
+            ),
+            ("Apply failed with 1 conflict: ", false),
+            ("the object has been modified", false),
+        ] {
+            assert_eq!(
+                is_with(&Error::conflict(message), "gitops-rs"),
+                own,
+                "{message}"
+            );
+        }
+    }
 
     #[test]
     fn versions_and_times_are_no_difference() {

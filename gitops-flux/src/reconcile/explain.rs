@@ -19,6 +19,7 @@ use super::{dependencies_of, line, source_of};
 use crate::FluxKind;
 use crate::manager::{FluxManager, FluxRef};
 use crate::types::InventoryEntry;
+use crate::view::line;
 
 /// Up to so many objects of a kind are read one by one; above, they are listed by their owner's labels.
 const ONE_BY_ONE: usize = 3;

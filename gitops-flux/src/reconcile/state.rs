@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use super::token;
+use crate::view::line;
 
 /// What an object of Flux says about its own reconciliation, read from whatever the API server sent: a field of another type than Flux gives it counts as absent, so that an object
 /// that cannot be read whole can still be judged.
@@ -171,30 +172,6 @@ fn number(object: &Value, pointer: &str) -> Option<i64> {
     object.pointer(pointer)?.as_i64()
 }
 
-/// A message of somebody else on one line: line ends become spaces, other control characters are escaped, and it ends after a bounded length.
-pub(crate) fn line(text: &str) -> String {
-    const LONGEST: usize = 2_000;
-    let text = text.trim();
-    let mut line = String::with_capacity(text.len().min(LONGEST));
-    for c in text.chars() {
-        if line.len() >= LONGEST {
-            line.push('…');
-            break;
-        }
-        match c {
-            '\n' | '\t' => line.push(' '),
-            '\r' => {}
-            c if c.is_control()
-                || matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}') =>
-            {
-                line.extend(c.escape_unicode());
-            }
-            c => line.push(c),
-        }
-    }
-    line
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
@@ -223,15 +200,6 @@ mod tests {
                 .len(),
             3
         );
-    }
-
-    #[test]
-    fn messages_stay_on_one_line() {
-        assert_eq!(
-            line(" a\nb\r\n\u{1b}[31mred\u{202e}x "),
-            "a b \\u{1b}[31mred\\u{202e}x"
-        );
-        assert!(line(&"x".repeat(10_000)).len() < 2_010);
     }
 
     #[test]

@@ -17,7 +17,8 @@ use gitops_core::Result;
 use gitops_core::manifest::{GroupKind, GroupVersionKind, Object};
 
 pub use self::kube::{
-    ClusterOptions, KubeCluster, from_answer, from_kube, install_crypto_provider,
+    ClusterOptions, KubeCluster, from_answer, from_kube, from_watch, install_crypto_provider,
+    path_segment, watch_backoff,
 };
 pub use self::memory::{Fault, FaultAnswer, InMemoryCluster, InMemoryOptions, Requests, Verb};
 

@@ -450,6 +450,39 @@ async fn made_and_changed_are_told_apart_under_contention() -> Result<()> {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn what_was_suspended_stays_so_until_an_object_says_otherwise() -> Result<()> {
+    let flux = e2e::flux().await?;
+    let namespace = flux.cluster.namespace("flux-own-conflict").await?;
+    let manager = FluxManager::new(namespace.client());
+    let spec = json!({"providerRef": {"name": "x"}, "eventSources": [{"kind": "Kustomization", "name": "*"}]});
+    let mut alert = sample::<Alert>(namespace.name(), spec)?;
+    manager.create(&alert).await?;
+    let named = FluxRef::of(&alert);
+    manager.suspend(&named).await?;
+    manager.create(&alert).await?;
+    let there = live::<Alert>(&namespace).await?.context("it is gone")?;
+    assert_eq!(there["spec"]["suspend"], true);
+
+    // The API server calls who suspended and who applies two managers of one name.
+    alert.spec.suspend = Some(false);
+    assert_eq!(manager.create(&alert).await?.change, Change::Updated);
+    let there = live::<Alert>(&namespace).await?.context("it is gone")?;
+    assert_eq!(there["spec"]["suspend"], false);
+
+    // Somebody else's wish is not ours to overrule.
+    let options = FluxOptions {
+        field_manager: "somebody".into(),
+        ..FluxOptions::default()
+    };
+    let somebody = FluxManager::with_options(namespace.client(), options);
+    somebody.suspend(&named).await?;
+    let refused = manager.create(&alert).await.unwrap_err();
+    assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
+    assert!(refused.to_string().contains("somebody"), "{refused}");
+    Ok(())
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_watch_tells_what_happens() -> Result<()> {
     let flux = e2e::flux().await?;
     let namespace = flux.cluster.namespace("flux-watch").await?;

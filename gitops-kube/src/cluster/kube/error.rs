@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use gitops_core::{Error, ErrorKind};
 use kube::core::Status;
+use kube::runtime::watcher;
 
 /// An error of kube's client as the SDK's, for code that speaks to the API server with [`kube::Client`] itself. The message is the server's own; about a Secret it may quote the
 /// Secret.
@@ -28,6 +29,19 @@ pub fn from_kube(error: kube::Error) -> Error {
             }
         }
         error => Error::internal("the request to the API server failed").with_source(error),
+    }
+}
+
+/// What interrupts a watch of kube's as the SDK's error, for code that watches with [`kube::runtime`] itself: of the kind that the server's answer has, `PermissionDenied` among them, and
+/// `Unavailable` where there was none.
+pub fn from_watch(error: watcher::Error) -> Error {
+    let context = "the watch was interrupted";
+    match error {
+        watcher::Error::InitialListFailed(error)
+        | watcher::Error::WatchStartFailed(error)
+        | watcher::Error::WatchFailed(error) => from_kube(error).context(context),
+        watcher::Error::WatchError(status) => from_status(&status).context(context),
+        error => Error::unavailable(context).with_source(error),
     }
 }
 

@@ -4,21 +4,23 @@ mod client;
 mod discovery;
 mod error;
 mod request;
+#[cfg(test)]
+mod tests;
+mod watch;
 
 use std::time::Duration;
 
 use async_trait::async_trait;
-use futures::StreamExt;
 use futures::stream::BoxStream;
 use gitops_core::manifest::{GroupKind, GroupVersionKind, Object};
 use gitops_core::{Error, ErrorKind, Result};
-use kube::api::{DynamicObject, TypeMeta};
-use kube::runtime::watcher;
-use kube::{Api, Client, Config};
+use kube::{Client, Config};
 use serde_json::Value;
 
 use self::discovery::Discovery;
-pub use self::error::{from_answer, from_kube};
+pub use self::error::{from_answer, from_kube, from_watch};
+pub use self::request::path_segment;
+pub use self::watch::watch_backoff;
 use super::{
     ApiKind, Cluster, DeleteParams, ListParams, ObjectKey, ObjectList, Patch, WatchEvent,
     WriteParams,
@@ -274,54 +276,7 @@ impl Cluster for KubeCluster {
     }
 
     fn watch(&self, kind: &ApiKind, params: ListParams) -> BoxStream<'static, Result<WatchEvent>> {
-        let resource = kube::api::ApiResource {
-            group: kind.gvk.group.clone(),
-            version: kind.gvk.version.clone(),
-            api_version: kind.gvk.api_version(),
-            kind: kind.gvk.kind.clone(),
-            plural: kind.plural.clone(),
-        };
-        let api: Api<DynamicObject> = match &params.namespace {
-            Some(namespace) if kind.is_namespaced() => {
-                Api::namespaced_with(self.client.clone(), namespace, &resource)
-            }
-            _ => Api::all_with(self.client.clone(), &resource),
-        };
-        let config = watcher::Config {
-            label_selector: params.labels,
-            field_selector: params.fields,
-            ..watcher::Config::default()
-        };
-        let types = TypeMeta {
-            api_version: kind.gvk.api_version(),
-            kind: kind.gvk.kind.clone(),
-        };
-        watcher(api, config)
-            .filter_map(move |event| {
-                let types = types.clone();
-                // The API server leaves them out of lists.
-                let plain = move |mut object: DynamicObject| {
-                    object.types.get_or_insert(types);
-                    plain(object)
-                };
-                futures::future::ready(match event {
-                    Ok(watcher::Event::Init) => None,
-                    Ok(watcher::Event::InitApply(object)) => {
-                        Some(plain(object).map(WatchEvent::Added))
-                    }
-                    Ok(watcher::Event::InitDone) => Some(Ok(WatchEvent::Synced)),
-                    Ok(watcher::Event::Apply(object)) => {
-                        Some(plain(object).map(WatchEvent::Modified))
-                    }
-                    Ok(watcher::Event::Delete(object)) => {
-                        Some(plain(object).map(WatchEvent::Deleted))
-                    }
-                    Err(error) => Some(Err(
-                        Error::unavailable("the watch was interrupted").with_source(error)
-                    )),
-                })
-            })
-            .boxed()
+        watch::watch(&self.client, kind, params)
     }
 }
 
@@ -338,11 +293,4 @@ async fn send(client: &Client, request: http::Request<Vec<u8>>) -> Result<Value>
         return Err(error::from_answer(parts.status, &parts.headers, &bytes));
     }
     serde_json::from_slice(&bytes).map_err(|error| error::from_kube(kube::Error::SerdeError(error)))
-}
-
-fn plain(object: DynamicObject) -> Result<Object> {
-    let value = serde_json::to_value(object).map_err(|error| {
-        Error::internal("an object from the API server cannot be read").with_source(error)
-    })?;
-    Object::new(value, None)
 }

@@ -172,7 +172,28 @@ fn with_query(mut path: String, mut query: Serializer<'_, String>) -> String {
     path
 }
 
-fn path(kind: &ApiKind, namespace: Option<&str>, name: Option<&str>) -> Result<String> {
+/// Kubernetes takes no other name as part of a path either (apimachinery, `IsValidPathSegmentName`); in a URL it would be another path.
+///
+/// For code that builds paths itself, and before names are given to [`kube::Api`], which puts them into its paths as they are.
+///
+/// # Errors
+/// `InvalidInput` for what is empty, `.` or `..`, or holds `/`, `%`, `?`, `#`, `\`, white space or control characters.
+pub fn path_segment(part: &str) -> Result<&str> {
+    let broken = part.is_empty()
+        || part == "."
+        || part == ".."
+        || part.contains(['/', '%', '?', '#', '\\'])
+        || part.contains(|c: char| c.is_whitespace() || c.is_control());
+    if broken {
+        return Err(Error::invalid(format!(
+            "{part:?} cannot be part of an object's name"
+        )));
+    }
+    Ok(part)
+}
+
+/// The path of an object, or of a kind's objects; an empty namespace means all.
+pub(super) fn path(kind: &ApiKind, namespace: Option<&str>, name: Option<&str>) -> Result<String> {
     let mut path = String::from(if kind.gvk.group.is_empty() {
         "/api"
     } else {
@@ -188,19 +209,8 @@ fn path(kind: &ApiKind, namespace: Option<&str>, name: Option<&str>) -> Result<S
         name,
     ];
     for part in parts.into_iter().flatten() {
-        // Kubernetes takes no such name either (apimachinery, `IsValidPathSegmentName`); here it would be another path.
-        if part.is_empty()
-            || part == "."
-            || part == ".."
-            || part.contains(['/', '%', '?', '#', '\\'])
-            || part.contains(char::is_whitespace)
-        {
-            return Err(Error::invalid(format!(
-                "{part:?} cannot be part of an object's name"
-            )));
-        }
         path.push('/');
-        path.push_str(part);
+        path.push_str(path_segment(part)?);
     }
     if name.is_some() && kind.is_namespaced() && namespace.is_none() {
         return Err(Error::invalid(format!(

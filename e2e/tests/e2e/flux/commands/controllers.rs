@@ -207,7 +207,7 @@ async fn logs_of_controllers_are_read_and_followed() -> Result<()> {
     let started = Instant::now();
     let lines = loop {
         match logs(&kube, &options).await {
-            Ok(lines) if lines.len() >= 4 => break lines,
+            Ok(logs) if logs.lines.len() >= 4 => break logs.lines,
             other => ensure!(started.elapsed() < PATIENCE, "{other:?}"),
         }
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -225,7 +225,7 @@ async fn logs_of_controllers_are_read_and_followed() -> Result<()> {
         namespace: Some("shop".into()),
         ..options.clone()
     };
-    let lines = logs(&kube, &errors).await?;
+    let lines = logs(&kube, &errors).await?.lines;
     assert_eq!(lines.len(), 1);
     assert_eq!(lines[0].controller, "kustomize-controller");
 
@@ -242,7 +242,7 @@ async fn logs_of_controllers_are_read_and_followed() -> Result<()> {
         lines: 1,
         ..options.clone()
     };
-    assert_eq!(logs(&kube, &few).await?.len(), 1);
+    assert_eq!(logs(&kube, &few).await?.lines.len(), 1);
     let nowhere = LogsOptions {
         flux_namespace: "default".into(),
         ..options
