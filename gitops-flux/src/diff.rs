@@ -17,9 +17,8 @@ use serde_json::Value;
 
 use crate::kind::{FluxResource as _, KUSTOMIZE};
 use crate::manager::FluxManager;
-use crate::reconcile::line;
 use crate::types::Kustomization;
-use crate::view;
+use crate::view::{self, line};
 
 /// As whom kustomize-controller applies.
 const CONTROLLER: &str = "kustomize-controller";

@@ -18,8 +18,7 @@ use serde_json::Value;
 use self::read::Reader;
 use crate::kind::{FluxKind, SOURCE};
 use crate::manager::FluxManager;
-use crate::reconcile::line;
-use crate::view;
+use crate::view::{self, line};
 
 /// How many owners are followed, one after the other.
 const GENERATIONS: usize = 8;

@@ -18,8 +18,7 @@ use serde_json::{Value, json};
 
 use crate::kind::{FluxKind, HELM};
 use crate::manager::{FluxManager, FluxRef};
-use crate::reconcile::line;
-use crate::view;
+use crate::view::{self, line};
 
 /// The most that a release may be, unpacked: Secrets hold 1 MiB, and manifests shrink to about a tenth.
 const RELEASE_BYTES: u64 = 64 << 20;

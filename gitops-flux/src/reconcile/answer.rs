@@ -6,9 +6,8 @@ use gitops_kube::cluster::{Cluster as _, ListParams, Scope};
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::line;
 use crate::manager::{FluxManager, FluxRef};
-use crate::view;
+use crate::view::{self, line};
 
 /// The label by which controllers share objects (Flux 2.7).
 const SHARD: &str = "sharding.fluxcd.io/key";

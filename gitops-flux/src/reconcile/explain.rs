@@ -15,7 +15,7 @@ use tokio::sync::Semaphore;
 use super::options::said;
 use super::state::{State, Truth, text};
 use super::verdict::{Expectation, Verdict, verdict};
-use super::{dependencies_of, line, source_of};
+use super::{dependencies_of, source_of};
 use crate::FluxKind;
 use crate::manager::{FluxManager, FluxRef};
 use crate::types::InventoryEntry;

@@ -17,7 +17,6 @@ pub use self::chain::source_of;
 use self::chain::{dependencies_of, repository_of};
 pub use self::explain::Explanation;
 pub use self::options::{Progress, ReconcileOptions, Reconciled, Update, WaitOptions};
-pub(crate) use self::state::line;
 pub use self::state::{State, StateCondition, Truth};
 pub use self::token::{FORCE_AT, REQUESTED_AT, RESET_AT};
 pub use self::verdict::{Cause, Expectation, Failure, Verdict, Waiting, verdict};
