@@ -4,13 +4,9 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
-	"fmt"
 	"net/http"
 	"net/url"
 	"os"
-	"strconv"
-	"syscall"
-	"time"
 
 	"github.com/argoproj/argo-cd/v3/pkg/apis/application/v1alpha1"
 	enginehealth "github.com/argoproj/gitops-engine/pkg/health"
@@ -60,32 +56,7 @@ func count(list *v1alpha1.ApplicationList) counts {
 
 // argocdDecode reads a list of applications into Argo CD's own types.
 func argocdDecode(args []string) error {
-	if len(args) != 2 {
-		return errors.New("FILE ROUNDS")
-	}
-	text, err := os.ReadFile(args[0])
-	if err != nil {
-		return err
-	}
-	rounds, err := strconv.Atoi(args[1])
-	if err != nil || rounds < 1 {
-		return fmt.Errorf("rounds: %q", args[1])
-	}
-	var found counts
-	times := make([]time.Duration, 0, rounds)
-	for round := range rounds + 1 {
-		start := time.Now()
-		var list v1alpha1.ApplicationList
-		if err := json.Unmarshal(text, &list); err != nil {
-			return err
-		}
-		if round == 0 { // warm-up
-			found = count(&list)
-			continue
-		}
-		times = append(times, time.Since(start))
-	}
-	return answer(map[string]any{"ms": median(times), "bytes": len(text), "counts": found})
+	return decodeRounds(args, count)
 }
 
 // argocdList asks a server for its applications: the time of one call, and the processor time of this process for it.
@@ -97,43 +68,13 @@ func argocdList(args []string) error {
 	if err := flags.Parse(args); err != nil {
 		return err
 	}
-	if *rounds < 1 {
-		return errors.New("--rounds must be at least 1")
-	}
 	address := *server + "/api/v1/applications"
 	if *projected {
 		address += "?" + url.Values{"fields": {summaryFields}}.Encode()
 	}
 	token := os.Getenv("ARGOCD_AUTH_TOKEN")
-	list, err := applications(address, token)
-	if err != nil {
-		return err
-	}
-	found := count(list)
-	list = nil
-	times := make([]time.Duration, 0, *rounds)
-	var cpu time.Duration
-	for round := range *rounds + 1 {
-		before, err := processorTime()
-		if err != nil {
-			return err
-		}
-		start := time.Now()
-		if _, err := applications(address, token); err != nil {
-			return err
-		}
-		took := time.Since(start)
-		after, err := processorTime()
-		if err != nil {
-			return err
-		}
-		cpu += after - before
-		if round > 0 { // the first only warms up
-			times = append(times, took)
-		}
-	}
-	calls := float64(*rounds + 1)
-	return answer(map[string]any{"ms": median(times), "cpu_ms": cpu.Seconds() * 1e3 / calls, "counts": found})
+	call := func() (*v1alpha1.ApplicationList, error) { return applications(address, token) }
+	return callRounds(*rounds, call, count)
 }
 
 // applications is one call. Like ours, it takes a compressed answer where the server has one.
@@ -156,13 +97,4 @@ func applications(address, token string) (*v1alpha1.ApplicationList, error) {
 		return nil, err
 	}
 	return &list, nil
-}
-
-// processorTime is what this process has used so far, of its own and of the system's, on all threads.
-func processorTime() (time.Duration, error) {
-	var usage syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &usage); err != nil {
-		return 0, err
-	}
-	return time.Duration(usage.Utime.Nano() + usage.Stime.Nano()), nil
 }

@@ -2,10 +2,7 @@ package main
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"os"
-	"strconv"
 	"time"
 
 	enginediff "github.com/argoproj/gitops-engine/pkg/diff"
@@ -23,16 +20,9 @@ type pair struct {
 // diffPairs compares each pair as Argo CD does by default (three-way where the live object carries its last applied
 // configuration, else two-way) and measures a round over all of them.
 func diffPairs(args []string) error {
-	if len(args) != 2 {
-		return errors.New("FILE ROUNDS")
-	}
-	text, err := os.ReadFile(args[0])
+	text, rounds, err := fileAndRounds(args)
 	if err != nil {
 		return err
-	}
-	rounds, err := strconv.Atoi(args[1])
-	if err != nil || rounds < 1 {
-		return fmt.Errorf("rounds: %q", args[1])
 	}
 	var pairs []pair
 	if err := json.Unmarshal(text, &pairs); err != nil {

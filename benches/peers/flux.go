@@ -4,14 +4,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
-	"errors"
 	"flag"
 	"fmt"
-	"os"
 	"sort"
-	"strconv"
-	"time"
 
 	kustomizev1 "github.com/fluxcd/kustomize-controller/api/v1"
 	"github.com/go-logr/logr"
@@ -71,32 +66,7 @@ func countKustomizations(items []kustomizev1.Kustomization) fluxCounts {
 
 // fluxDecode reads a list of Kustomizations into Flux's own types.
 func fluxDecode(args []string) error {
-	if len(args) != 2 {
-		return errors.New("FILE ROUNDS")
-	}
-	text, err := os.ReadFile(args[0])
-	if err != nil {
-		return err
-	}
-	rounds, err := strconv.Atoi(args[1])
-	if err != nil || rounds < 1 {
-		return fmt.Errorf("rounds: %q", args[1])
-	}
-	var found fluxCounts
-	times := make([]time.Duration, 0, rounds)
-	for round := range rounds + 1 {
-		start := time.Now()
-		var list kustomizev1.KustomizationList
-		if err := json.Unmarshal(text, &list); err != nil {
-			return err
-		}
-		if round == 0 { // warm-up
-			found = countKustomizations(list.Items)
-			continue
-		}
-		times = append(times, time.Since(start))
-	}
-	return answer(map[string]any{"ms": median(times), "bytes": len(text), "counts": found})
+	return decodeRounds(args, func(list *kustomizev1.KustomizationList) fluxCounts { return countKustomizations(list.Items) })
 }
 
 // fluxList asks an API server for all Kustomizations through controller-runtime's client, as Flux's controllers and its command do: the time
@@ -109,9 +79,6 @@ func fluxList(args []string) error {
 	gzip := flags.Bool("gzip", false, "ask for compressed answers, the client's default")
 	if err := flags.Parse(args); err != nil {
 		return err
-	}
-	if *rounds < 1 {
-		return errors.New("--rounds must be at least 1")
 	}
 	ctrl.SetLogger(logr.Discard())
 	config, err := clientcmd.BuildConfigFromFlags("", *kubeconfig)
@@ -128,35 +95,8 @@ func fluxList(args []string) error {
 	if err != nil {
 		return err
 	}
-	items, err := kustomizations(api, *page)
-	if err != nil {
-		return err
-	}
-	found := countKustomizations(items)
-	items = nil
-	times := make([]time.Duration, 0, *rounds)
-	var cpu time.Duration
-	for round := range *rounds + 1 {
-		before, err := processorTime()
-		if err != nil {
-			return err
-		}
-		start := time.Now()
-		if _, err := kustomizations(api, *page); err != nil {
-			return err
-		}
-		took := time.Since(start)
-		after, err := processorTime()
-		if err != nil {
-			return err
-		}
-		cpu += after - before
-		if round > 0 { // the first only warms up
-			times = append(times, took)
-		}
-	}
-	calls := float64(*rounds + 1)
-	return answer(map[string]any{"ms": median(times), "cpu_ms": cpu.Seconds() * 1e3 / calls, "counts": found})
+	call := func() ([]kustomizev1.Kustomization, error) { return kustomizations(api, *page) }
+	return callRounds(*rounds, call, countKustomizations)
 }
 
 // kustomizations is one list, page by page.

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"os"
 	"sort"
-	"time"
 )
 
 // job is one subcommand.
@@ -58,15 +57,4 @@ func usage() {
 // answer writes one JSON line.
 func answer(v any) error {
 	return json.NewEncoder(os.Stdout).Encode(v)
-}
-
-// median of the rounds, in milliseconds.
-func median(rounds []time.Duration) float64 {
-	sort.Slice(rounds, func(i, j int) bool { return rounds[i] < rounds[j] })
-	ms := func(d time.Duration) float64 { return float64(d.Nanoseconds()) / 1e6 }
-	n := len(rounds)
-	if n%2 == 1 {
-		return ms(rounds[n/2])
-	}
-	return (ms(rounds[n/2-1]) + ms(rounds[n/2])) / 2
 }

@@ -8,7 +8,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 	"time"
 
 	"k8s.io/apimachinery/pkg/apis/meta/v1/unstructured"
@@ -113,16 +112,9 @@ func multi(text []byte) verdict {
 
 // yamlParse measures bytes to objects: split into documents, each through sigs.k8s.io/yaml into an unstructured object.
 func yamlParse(args []string) error {
-	if len(args) != 2 {
-		return errors.New("FILE ROUNDS")
-	}
-	text, err := os.ReadFile(args[0])
+	text, rounds, err := fileAndRounds(args)
 	if err != nil {
 		return err
-	}
-	rounds, err := strconv.Atoi(args[1])
-	if err != nil || rounds < 1 {
-		return fmt.Errorf("rounds: %q", args[1])
 	}
 	objects, err := parse(text) // warm-up
 	if err != nil {

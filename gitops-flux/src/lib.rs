@@ -30,6 +30,7 @@
 
 pub mod artifact;
 pub mod backend;
+mod blocking;
 #[cfg(feature = "git")]
 pub mod bootstrap;
 pub mod build;

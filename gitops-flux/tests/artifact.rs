@@ -79,6 +79,29 @@ async fn files_come_out_whatever_the_algorithm() {
     }
 }
 
+/// A download is written in parts.
+#[tokio::test]
+async fn a_file_of_several_parts_comes_out_whole() {
+    let text: Vec<u8> = (0_u32..1_000_000).flat_map(u32::to_be_bytes).collect();
+    let mut builder = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::none()));
+    let mut header = tar::Header::new_gnu();
+    header.set_mode(0o644);
+    header.set_size(text.len() as u64);
+    builder
+        .append_data(&mut header, "large", text.as_slice())
+        .unwrap();
+    let bytes = builder.into_inner().unwrap().finish().unwrap();
+    let server = MockServer::start().await;
+    serves(
+        &server,
+        ResponseTemplate::new(200).set_body_bytes(bytes.clone()),
+    )
+    .await;
+    let artifact = artifact(&server, &sha256(&bytes));
+    let tree = reader().tree(&artifact).await.unwrap();
+    assert!(tree.get("large") == Some(&TreeEntry::File(text.into())));
+}
+
 #[tokio::test]
 async fn a_base_url_leads_there_instead() {
     let server = MockServer::start().await;

@@ -1,7 +1,7 @@
 //! Downloading.
 
 use std::fs::File;
-use std::io::{Seek as _, Write as _};
+use std::io::{self, Seek as _, Write as _};
 use std::time::Duration;
 
 use backon::{ExponentialBuilder, Retryable as _};
@@ -11,13 +11,17 @@ use reqwest::header::RETRY_AFTER;
 use url::Url;
 
 use super::ArtifactReader;
-use super::digest::{Digest, Hasher};
+use super::digest::{Algorithm, Digest, Hasher};
+use crate::blocking::off_thread;
 use crate::types::Artifact;
 
 /// How long a connection may take to come about.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest wait between two tries (`pkg/http/fetch`).
 const LONGEST_WAIT: Duration = Duration::from_secs(30);
+
+/// How many bytes of a download are written at once.
+const PART: usize = 1 << 20;
 
 /// A client that follows no redirects: the file server makes none, and one that somebody else makes leads to where nobody pointed.
 pub(super) fn client() -> Result<reqwest::Client> {
@@ -115,29 +119,68 @@ impl ArtifactReader {
         {
             return Err(too_big());
         }
-        let kept = |error| Error::internal("cannot keep the download").with_source(error);
-        let mut file = tempfile::tempfile().map_err(kept)?;
-        let mut hasher = Hasher::new(digest.algorithm());
+        let algorithm = digest.algorithm();
+        let mut kept = off_thread(Kept::WORK, move |_| Kept::new(algorithm)).await?;
+        let mut part = Vec::new();
         let mut taken = 0_u64;
-        while let Some(part) = response.chunk().await.map_err(unreachable)? {
-            taken += part.len() as u64;
+        while let Some(bytes) = response.chunk().await.map_err(unreachable)? {
+            taken += bytes.len() as u64;
             if taken > limit {
                 return Err(too_big());
             }
-            hasher.update(&part);
-            // A page cache's worth; no read of the network waits for long.
-            file.write_all(&part).map_err(kept)?;
+            part.extend_from_slice(&bytes);
+            if part.len() >= PART {
+                kept = kept.add(std::mem::take(&mut part)).await?;
+            }
         }
-        let found = hasher.hex();
-        if found != digest.hex() {
-            return Err(Error::integrity(format!(
-                "its digest is {}:{found}, not {digest}",
-                digest.algorithm()
-            )));
-        }
-        file.rewind().map_err(kept)?;
-        Ok(file)
+        kept.add(part).await?.finish(digest.clone()).await
     }
+}
+
+/// A download on its way to the disk, which may be slow.
+struct Kept {
+    file: File,
+    hasher: Hasher,
+}
+
+impl Kept {
+    const WORK: &str = "keeping the download";
+
+    fn new(algorithm: Algorithm) -> Result<Self> {
+        Ok(Self {
+            file: tempfile::tempfile().map_err(not_kept)?,
+            hasher: Hasher::new(algorithm),
+        })
+    }
+
+    async fn add(mut self, part: Vec<u8>) -> Result<Self> {
+        off_thread(Self::WORK, move |_| {
+            self.hasher.update(&part);
+            self.file.write_all(&part).map_err(not_kept)?;
+            Ok(self)
+        })
+        .await
+    }
+
+    /// The file, rewound, when it is the one with that digest.
+    async fn finish(mut self, digest: Digest) -> Result<File> {
+        off_thread(Self::WORK, move |_| {
+            let found = self.hasher.hex();
+            if found != digest.hex() {
+                return Err(Error::integrity(format!(
+                    "its digest is {}:{found}, not {digest}",
+                    digest.algorithm()
+                )));
+            }
+            self.file.rewind().map_err(not_kept)?;
+            Ok(self.file)
+        })
+        .await
+    }
+}
+
+fn not_kept(error: io::Error) -> Error {
+    Error::internal("cannot keep the download").with_source(error)
 }
 
 fn kind(status: StatusCode) -> ErrorKind {

@@ -23,6 +23,7 @@ use url::Url;
 pub use self::digest::{Algorithm, Digest};
 pub use self::revision::Revision;
 pub use self::unpack::{UnpackLimits, Unpacked, unpack};
+use crate::blocking::off_thread;
 use crate::types::Artifact;
 
 /// How artifacts are fetched, and how much of them is taken.
@@ -112,8 +113,8 @@ impl ArtifactReader {
 
     /// Fetches an artifact that is a `.tar.gz`: its files, at [`Artifact::revision`].
     ///
-    /// Memory holds the files and nothing else: the packed file goes to a temporary one without a name. Dropping the future stops the
-    /// download.
+    /// Memory holds the files and nothing else: the packed file goes to a temporary one without a name, a MiB at a time. Dropping the
+    /// future stops the download and the unpacking, as the deadline does.
     ///
     /// # Errors
     /// - `NotFound` when the file is gone, as it is soon after the source has a new artifact: read the source again.
@@ -125,9 +126,10 @@ impl ArtifactReader {
         let work = async {
             let file = self.download(artifact).await?;
             let limits = self.options.unpack.clone();
-            let mut unpacked = tokio::task::spawn_blocking(move || unpack(file, &limits))
-                .await
-                .map_err(|error| Error::internal("unpacking stopped").with_source(error))??;
+            let mut unpacked = off_thread("unpacking", move |wanted| {
+                unpack(wanted.reader(file), &limits)
+            })
+            .await?;
             unpacked.tree.revision.clone_from(&artifact.revision);
             Ok(unpacked)
         };

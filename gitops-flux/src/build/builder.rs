@@ -9,11 +9,12 @@ use gitops_core::manifest::{ManifestSet, Object, ObjectId, Tree, yaml};
 use gitops_core::{Error, Result};
 use serde_json::Value;
 
-use super::decrypt::{self, Decryptor};
+use super::decrypt::{self, Decryptor, Encrypted, Who};
 use super::generate::{Generated, generate};
 use super::objects::{self, Document};
 use super::values::{From, SubstituteValues, variables};
 use super::variables::Variables;
+use crate::blocking::off_thread;
 use crate::types::{Kustomization, annotation};
 
 /// What was built.
@@ -160,7 +161,7 @@ impl Builder {
     }
 
     /// Builds the manifests that `kustomization` makes of `tree`, the files of its source from their root. Dropping the future stops
-    /// kustomize.
+    /// kustomize, and what follows on it.
     ///
     /// # Errors
     /// - `NotFound` when `spec.path`, or a ConfigMap or Secret that is not optional, does not exist.
@@ -197,18 +198,8 @@ impl Builder {
             ..RenderRequest::default()
         };
         let output = self.renderer.print(&request).await?;
-        let mut documents = off_thread(move || read_documents(&output, &file)).await?;
-        if sops {
-            for document in &mut documents.list {
-                let mut what = objects::named(&document.value);
-                if let Some(file) = decrypt::file_of(&request.tree, &document.value) {
-                    what = format!("{what} ({file})");
-                }
-                if decrypt::object(&mut document.value, &what, who).await? {
-                    document.document.text = yaml::to_yaml(&document.value);
-                }
-            }
-        }
+        let mut documents = off_thread(WORK, move |_| read_documents(&output, &file, sops)).await?;
+        decrypt_documents(&mut documents, request.tree, who).await?;
         let substitutes = documents
             .list
             .iter()
@@ -228,9 +219,10 @@ impl Builder {
             _ => Variables::new(),
         };
         let (strict, raw, owner) = (self.strict, self.raw, kustomization.clone());
-        let mut build = off_thread(move || {
+        let mut build = off_thread(WORK, move |wanted| {
             let mut build = Build::default();
             for document in documents.list {
+                wanted.check()?;
                 for object in document.finish(&documents.file, &variables, strict)? {
                     add(&mut build, object, &owner, raw)?;
                 }
@@ -243,13 +235,8 @@ impl Builder {
     }
 }
 
-async fn off_thread<T: Send + 'static>(
-    work: impl FnOnce() -> Result<T> + Send + 'static,
-) -> Result<T> {
-    tokio::task::spawn_blocking(work)
-        .await
-        .map_err(|error| Error::internal("building manifests stopped").with_source(error))?
-}
+/// What is done off the asynchronous threads.
+const WORK: &str = "building manifests";
 
 /// What kustomize printed.
 struct Printed {
@@ -260,18 +247,57 @@ struct Printed {
 struct OneOfThem {
     document: Document,
     value: Value,
+    /// What is to be decrypted of it.
+    encrypted: Option<Encrypted>,
 }
 
-fn read_documents(output: &str, file: &str) -> Result<Printed> {
+fn read_documents(output: &str, file: &str, sops: bool) -> Result<Printed> {
     let mut list = Vec::new();
     for document in objects::documents(output) {
         let value = yaml::parse_value(file, document.text.as_bytes())?;
-        list.push(OneOfThem { document, value });
+        let encrypted = match sops {
+            true => decrypt::encrypted(&value),
+            false => None,
+        };
+        list.push(OneOfThem {
+            document,
+            value,
+            encrypted,
+        });
     }
     Ok(Printed {
         list,
         file: file.to_owned(),
     })
+}
+
+/// Decrypts what is encrypted. `tree` is what kustomize read.
+async fn decrypt_documents(documents: &mut Printed, tree: Tree, who: Who<'_>) -> Result<()> {
+    for OneOfThem {
+        document,
+        value,
+        encrypted,
+    } in &mut documents.list
+    {
+        let Some(encrypted) = encrypted.take() else {
+            continue;
+        };
+        if let Err(error) = decrypt::object(value, encrypted, who).await {
+            let name = value["metadata"]["name"].as_str().map(str::to_owned);
+            // Only now: it takes long in a large source.
+            let file = off_thread(WORK, move |_| {
+                let name = name.as_deref();
+                let file = name.and_then(|name| decrypt::file_of(&tree, name));
+                Ok(file.map(str::to_owned))
+            });
+            return Err(match file.await? {
+                Some(file) => error.context(file),
+                None => error,
+            });
+        }
+        document.text = yaml::to_yaml(value);
+    }
+    Ok(())
 }
 
 impl OneOfThem {
@@ -315,4 +341,57 @@ fn add(build: &mut Build, mut object: Object, owner: &Kustomization, raw: bool) 
         build.excluded.push(Excluded { id, why });
     }
     build.manifests.insert(object)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Instant;
+
+    use gitops_core::manifest::TreeEntry;
+
+    use super::*;
+
+    /// A source of 40 MB.
+    fn large() -> Tree {
+        let mut tree = Tree::new("abc", "", "");
+        let text = format!("sops ENC[ {}", "x".repeat(20 << 20));
+        tree.insert("a.yaml", TreeEntry::File(text.as_bytes().into()))
+            .unwrap();
+        let text = format!("{} one-0 sops ENC[", "x".repeat(20 << 20));
+        tree.insert("b.yaml", TreeEntry::File(text.as_bytes().into()))
+            .unwrap();
+        tree
+    }
+
+    fn printed(more: &str, sops: bool) -> Printed {
+        let document = |at| {
+            format!("apiVersion: v1\nkind: ConfigMap\nmetadata: {{name: one-{at}}}\n{more}---\n")
+        };
+        let output: String = (0..500).map(document).collect();
+        read_documents(&output, "x", sops).unwrap()
+    }
+
+    #[tokio::test]
+    async fn the_source_is_searched_for_what_cannot_be_decrypted_only() {
+        let start = Instant::now();
+        let mut plain = printed("", true);
+        decrypt_documents(&mut plain, large(), None).await.unwrap();
+        let mut encrypted = printed("sops: {mac: x}\n", true);
+        let error = decrypt_documents(&mut encrypted, large(), None)
+            .await
+            .unwrap_err();
+        let shown = error.to_string();
+        assert!(shown.starts_with("b.yaml: "), "{shown}");
+        assert!(shown.contains("ConfigMap one-0"), "{shown}");
+        let took = start.elapsed();
+        assert!(took.as_secs() < 30, "{took:?}");
+    }
+
+    #[tokio::test]
+    async fn nothing_is_decrypted_that_nobody_asked_for() {
+        let mut encrypted = printed("sops: {mac: x}\n", false);
+        decrypt_documents(&mut encrypted, Tree::default(), None)
+            .await
+            .unwrap();
+    }
 }

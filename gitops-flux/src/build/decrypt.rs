@@ -9,10 +9,11 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use gitops_core::manifest::{Tree, TreeEntry, yaml};
 use gitops_core::{Error, Result};
+use memchr::memmem;
 use serde_json::Value;
 
 use super::generate::kustomization_file;
-use super::paths;
+use super::{objects, paths};
 
 /// The largest file that is decrypted, in bytes.
 const MAX_FILE: usize = 5 << 20;
@@ -66,7 +67,7 @@ impl SopsFormat {
 }
 
 fn contains(bytes: &[u8], what: &[u8]) -> bool {
-    bytes.windows(what.len()).any(|window| window == what)
+    memmem::find(bytes, what).is_some()
 }
 
 /// Decrypts what SOPS encrypted. This crate has none: keys and the services that keep them are the caller's.
@@ -192,46 +193,73 @@ fn encrypted_files(kustomization: &Value) -> Vec<(String, SopsFormat)> {
     files
 }
 
-/// Decrypts an object: all of it when SOPS encrypted it as a whole, else what is encrypted in a Secret's `data`. Whether anything was.
-pub(super) async fn object(value: &mut Value, what: &str, who: Who<'_>) -> Result<bool> {
+/// What of an object SOPS encrypted.
+pub(super) enum Encrypted {
+    /// All of it.
+    Whole,
+    /// Values of a Secret's `data`.
+    Values(Vec<EncryptedValue>),
+}
+
+/// One that SOPS encrypted before it was put into a Secret.
+pub(super) struct EncryptedValue {
+    key: String,
+    bytes: Vec<u8>,
+    input: SopsFormat,
+}
+
+/// What is decrypted of an object: all of it when SOPS encrypted it as a whole, else what is encrypted in a Secret's `data`.
+pub(super) fn encrypted(value: &Value) -> Option<Encrypted> {
     let whole = value["sops"]["mac"]
         .as_str()
         .is_some_and(|mac| !mac.is_empty());
     if whole {
-        let json = serde_json::to_vec(value)
-            .map_err(|error| Error::internal("cannot write an object").with_source(error))?;
-        let plain = decrypt(who, what, &json, SopsFormat::Json, SopsFormat::Json).await?;
-        // The parser's words may quote what was decrypted.
-        *value = serde_json::from_slice(&plain)
-            .map_err(|_| Error::invalid(format!("{what} is no JSON once it is decrypted")))?;
-        return Ok(true);
+        return Some(Encrypted::Whole);
     }
     if value["kind"] != "Secret" {
-        return Ok(false);
+        return None;
     }
-    let Some(data) = value.get_mut("data").and_then(Value::as_object_mut) else {
-        return Ok(false);
-    };
-    let mut any = false;
-    for (key, value) in data {
+    let mut values = Vec::new();
+    for (key, value) in value["data"].as_object()? {
         let Some(bytes) = value.as_str().and_then(|text| STANDARD.decode(text).ok()) else {
             continue;
         };
-        let output = SopsFormat::of_name(key);
         // JSON and its envelope look alike.
-        let json = match output {
+        let json = match SopsFormat::of_name(key) {
             SopsFormat::Binary => SopsFormat::Binary,
             _ => SopsFormat::Json,
         };
         let forms = [SopsFormat::Yaml, SopsFormat::Dotenv, SopsFormat::Ini, json];
-        let Some(input) = forms.into_iter().find(|form| form.marks(&bytes)) else {
-            continue;
-        };
-        let plain = decrypt(who, &format!("{what}, key {key:?}"), &bytes, input, output).await?;
-        *value = STANDARD.encode(plain).into();
-        any = true;
+        if let Some(input) = forms.into_iter().find(|form| form.marks(&bytes)) {
+            let key = key.clone();
+            values.push(EncryptedValue { key, bytes, input });
+        }
     }
-    Ok(any)
+    (!values.is_empty()).then_some(Encrypted::Values(values))
+}
+
+/// Decrypts what is encrypted of an object.
+pub(super) async fn object(value: &mut Value, encrypted: Encrypted, who: Who<'_>) -> Result<()> {
+    let what = objects::named(value);
+    match encrypted {
+        Encrypted::Whole => {
+            let json = serde_json::to_vec(value)
+                .map_err(|error| Error::internal("cannot write an object").with_source(error))?;
+            let plain = decrypt(who, &what, &json, SopsFormat::Json, SopsFormat::Json).await?;
+            // The parser's words may quote what was decrypted.
+            *value = serde_json::from_slice(&plain)
+                .map_err(|_| Error::invalid(format!("{what} is no JSON once it is decrypted")))?;
+        }
+        Encrypted::Values(values) => {
+            for EncryptedValue { key, bytes, input } in values {
+                let output = SopsFormat::of_name(&key);
+                let what = format!("{what}, key {key:?}");
+                let plain = decrypt(who, &what, &bytes, input, output).await?;
+                value["data"][key] = STANDARD.encode(plain).into();
+            }
+        }
+    }
+    Ok(())
 }
 
 /// Whether it is a Secret that SOPS encrypted, which the controller does not apply.
@@ -240,11 +268,10 @@ pub(super) fn is_encrypted_secret(value: &serde_json::Map<String, Value>) -> boo
     is("kind", "Secret") && is("apiVersion", "v1") && value.contains_key("sops")
 }
 
-/// The file that holds an encrypted object, for messages.
-pub(super) fn file_of<'t>(tree: &'t Tree, value: &Value) -> Option<&'t str> {
-    let name = value["metadata"]["name"].as_str()?;
+/// The file that holds an encrypted object of that name, for messages. It searches the whole source.
+pub(super) fn file_of<'t>(tree: &'t Tree, name: &str) -> Option<&'t str> {
     let encrypted = |bytes: &[u8]| {
-        contains(bytes, b"ENC[") && contains(bytes, name.as_bytes()) && contains(bytes, b"sops")
+        contains(bytes, b"ENC[") && contains(bytes, b"sops") && contains(bytes, name.as_bytes())
     };
     tree.iter()
         .find(|(_, entry)| entry.bytes().is_some_and(|bytes| encrypted(bytes)))

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::extra::Extra;
-use super::resource::{at_intervals, flux_kind, handled, offers_artifact, suspendable, timed};
+use super::resource::{
+    at_intervals, flux_kind, handled, offers_artifact, setters, suspendable, timed,
+};
 use super::{
     Artifact, AuthProvider, Condition, GitVerificationMode, GoDuration, LocalObjectReference,
 };
@@ -40,6 +42,8 @@ flux_kind! {
 }
 
 impl GitRepository {
+    setters!(GitRepositorySpec: interval, timeout, secret);
+
     /// Sets the URL: `https://`, `http://` or `ssh://`.
     #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
@@ -72,27 +76,6 @@ impl GitRepository {
     #[must_use]
     pub fn commit(mut self, commit: impl Into<String>) -> Self {
         self.spec.git_ref.get_or_insert_default().commit = Some(commit.into());
-        self
-    }
-
-    /// Sets how often the repository is looked at.
-    #[must_use]
-    pub fn interval(mut self, interval: impl Into<GoDuration>) -> Self {
-        self.spec.interval = Some(interval.into());
-        self
-    }
-
-    /// Sets how long operations of Git may take.
-    #[must_use]
-    pub fn timeout(mut self, timeout: impl Into<GoDuration>) -> Self {
-        self.spec.timeout = Some(timeout.into());
-        self
-    }
-
-    /// Names the Secret with the credentials.
-    #[must_use]
-    pub fn secret(mut self, name: impl Into<String>) -> Self {
-        self.spec.secret_ref = Some(LocalObjectReference::new(name));
         self
     }
 }

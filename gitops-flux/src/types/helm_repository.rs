@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::extra::Extra;
-use super::resource::{at_intervals, flux_kind, handled, offers_artifact, suspendable, timed};
+use super::resource::{
+    at_intervals, flux_kind, handled, offers_artifact, setters, suspendable, timed,
+};
 use super::{
     AccessFrom, Artifact, AuthProvider, Condition, GoDuration, HelmRepositoryType,
     LocalObjectReference,
@@ -25,6 +27,8 @@ flux_kind! {
 }
 
 impl HelmRepository {
+    setters!(HelmRepositorySpec: interval, secret);
+
     /// Sets the URL: `https://`, `http://`, or `oci://`, which sets the type too.
     #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
@@ -38,20 +42,6 @@ impl HelmRepository {
     /// Whether it is a registry, for which nothing is reconciled.
     pub fn is_oci(&self) -> bool {
         self.spec.kind == Some(HelmRepositoryType::Oci)
-    }
-
-    /// Sets how often the index is looked at.
-    #[must_use]
-    pub fn interval(mut self, interval: impl Into<GoDuration>) -> Self {
-        self.spec.interval = Some(interval.into());
-        self
-    }
-
-    /// Names the Secret with the credentials.
-    #[must_use]
-    pub fn secret(mut self, name: impl Into<String>) -> Self {
-        self.spec.secret_ref = Some(LocalObjectReference::new(name));
-        self
     }
 }
 

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::extra::{Extra, Hidden};
-use super::resource::{at_intervals, flux_kind, handled, suspendable, timed};
+use super::resource::{at_intervals, flux_kind, handled, setters, suspendable, timed};
 use super::{
     CommonMetadata, Condition, CustomHealthCheck, DeletionPolicy, DependencyReference, GoDuration,
     Image, Inventory, KubeConfigReference, LocalObjectReference, ObjectReference, Patch, Snapshot,
@@ -64,6 +64,8 @@ flux_kind! {
 }
 
 impl Kustomization {
+    setters!(KustomizationSpec: interval, timeout, target_namespace);
+
     /// Sets the source: a `GitRepository`, `OCIRepository`, `Bucket` or `ExternalArtifact`.
     #[must_use]
     pub fn source(mut self, source: ObjectReference) -> Self {
@@ -89,27 +91,6 @@ impl Kustomization {
     #[must_use]
     pub fn wait(mut self, wait: bool) -> Self {
         self.spec.wait = Some(wait);
-        self
-    }
-
-    /// Sets how often it is applied.
-    #[must_use]
-    pub fn interval(mut self, interval: impl Into<GoDuration>) -> Self {
-        self.spec.interval = Some(interval.into());
-        self
-    }
-
-    /// Sets how long applying and the health checks may take.
-    #[must_use]
-    pub fn timeout(mut self, timeout: impl Into<GoDuration>) -> Self {
-        self.spec.timeout = Some(timeout.into());
-        self
-    }
-
-    /// Sets the namespace of all objects.
-    #[must_use]
-    pub fn target_namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.spec.target_namespace = Some(namespace.into());
         self
     }
 

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 use serde_with::skip_serializing_none;
 
 use super::extra::Extra;
-use super::resource::{at_intervals, flux_kind, handled, offers_artifact, suspendable, timed};
+use super::resource::{
+    at_intervals, flux_kind, handled, offers_artifact, setters, suspendable, timed,
+};
 use super::{
     Artifact, AuthProvider, Condition, GoDuration, LayerOperation, LocalObjectReference,
     VerificationProvider,
@@ -29,6 +31,8 @@ flux_kind! {
 }
 
 impl OCIRepository {
+    setters!(OciRepositorySpec: interval, secret);
+
     /// Sets the URL: `oci://<registry>/<repository>`, without a tag.
     #[must_use]
     pub fn url(mut self, url: impl Into<String>) -> Self {
@@ -54,20 +58,6 @@ impl OCIRepository {
     #[must_use]
     pub fn digest(mut self, digest: impl Into<String>) -> Self {
         self.spec.oci_ref.get_or_insert_default().digest = Some(digest.into());
-        self
-    }
-
-    /// Sets how often the registry is looked at.
-    #[must_use]
-    pub fn interval(mut self, interval: impl Into<GoDuration>) -> Self {
-        self.spec.interval = Some(interval.into());
-        self
-    }
-
-    /// Names the Secret with the credentials, of type `kubernetes.io/dockerconfigjson`.
-    #[must_use]
-    pub fn secret(mut self, name: impl Into<String>) -> Self {
-        self.spec.secret_ref = Some(LocalObjectReference::new(name));
         self
     }
 

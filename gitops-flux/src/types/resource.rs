@@ -203,4 +203,44 @@ macro_rules! offers_artifact {
     };
 }
 
-pub(crate) use {at_intervals, flux_kind, handled, offers_artifact, suspendable, timed};
+/// Setters of fields that several kinds have, inside of an `impl` of the kind. What a kind means by a field is said at the field, to which
+/// the documentation leads.
+macro_rules! setters {
+    ($spec:ident: $($field:ident),+) => {
+        $($crate::types::resource::setters!(@$field $spec);)+
+    };
+    (@interval $spec:ident) => {
+        #[doc = concat!("Sets [`spec.interval`](", stringify!($spec), "::interval): how often it is reconciled.")]
+        #[must_use]
+        pub fn interval(mut self, interval: impl Into<$crate::types::GoDuration>) -> Self {
+            self.spec.interval = Some(interval.into());
+            self
+        }
+    };
+    (@timeout $spec:ident) => {
+        #[doc = concat!("Sets [`spec.timeout`](", stringify!($spec), "::timeout): how long an operation may take.")]
+        #[must_use]
+        pub fn timeout(mut self, timeout: impl Into<$crate::types::GoDuration>) -> Self {
+            self.spec.timeout = Some(timeout.into());
+            self
+        }
+    };
+    (@secret $spec:ident) => {
+        #[doc = concat!("Sets [`spec.secretRef`](", stringify!($spec), "::secret_ref): the name of the Secret with the credentials.")]
+        #[must_use]
+        pub fn secret(mut self, name: impl Into<String>) -> Self {
+            self.spec.secret_ref = Some($crate::types::LocalObjectReference::new(name));
+            self
+        }
+    };
+    (@target_namespace $spec:ident) => {
+        #[doc = concat!("Sets [`spec.targetNamespace`](", stringify!($spec), "::target_namespace): the namespace of what it applies.")]
+        #[must_use]
+        pub fn target_namespace(mut self, namespace: impl Into<String>) -> Self {
+            self.spec.target_namespace = Some(namespace.into());
+            self
+        }
+    };
+}
+
+pub(crate) use {at_intervals, flux_kind, handled, offers_artifact, setters, suspendable, timed};

@@ -7,6 +7,7 @@ use proptest::prelude::*;
 use tar::{Builder, Header};
 
 use super::*;
+use crate::blocking::off_thread;
 
 fn packed(tar: &[u8]) -> Vec<u8> {
     let mut gzip = GzEncoder::new(Vec::new(), Compression::default());
@@ -204,4 +205,46 @@ proptest! {
             }
         }
     }
+}
+
+/// Directories, one after the other, without an end.
+struct Endless {
+    member: Vec<u8>,
+    at: usize,
+}
+
+impl Endless {
+    fn new() -> Self {
+        let entry = header("dir/", EntryType::Directory, 0);
+        Self {
+            member: packed(entry.as_bytes()),
+            at: 0,
+        }
+    }
+}
+
+impl Read for Endless {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = (&self.member[self.at..]).read(buffer)?;
+        self.at = (self.at + read) % self.member.len();
+        Ok(read)
+    }
+}
+
+#[tokio::test]
+async fn unpacking_ends_when_nobody_waits_for_it() {
+    let (ended, has_ended) = std::sync::mpsc::channel();
+    let work = off_thread("unpacking", move |wanted| {
+        let limits = UnpackLimits {
+            bytes: u64::MAX,
+            entries: usize::MAX,
+        };
+        let unpacked = unpack(wanted.reader(Endless::new()), &limits);
+        let _ = ended.send(unpacked.is_err());
+        unpacked
+    });
+    let time = std::time::Duration::from_millis(100);
+    assert!(tokio::time::timeout(time, work).await.is_err());
+    let time = std::time::Duration::from_secs(10);
+    assert_eq!(has_ended.recv_timeout(time), Ok(true));
 }

@@ -76,17 +76,22 @@ async fn without_anybody_the_file_is_named() {
     assert_eq!(error.kind(), ErrorKind::InvalidInput);
 }
 
+/// Whether anything was.
+async fn decrypted(value: &mut Value, who: Who<'_>) -> Result<bool> {
+    match encrypted(value) {
+        Some(encrypted) => object(value, encrypted, who).await.map(|()| true),
+        None => Ok(false),
+    }
+}
+
 #[tokio::test]
 async fn objects_are_decrypted_as_a_whole_or_by_key() {
     let mut whole = json!({"apiVersion": "v1", "kind": "Secret", "metadata": {"name": "db"}, "sops": {"mac": "ENC[x"}});
     assert!(is_encrypted_secret(whole.as_object().unwrap()));
-    let error = object(&mut whole, "Secret db", None).await.unwrap_err();
+    let error = decrypted(&mut whole, None).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Unsupported);
-    assert!(
-        object(&mut whole, "Secret db", Some(&Teller))
-            .await
-            .unwrap()
-    );
+    assert!(error.to_string().contains("Secret db"), "{error}");
+    assert!(decrypted(&mut whole, Some(&Teller)).await.unwrap());
     assert!(!is_encrypted_secret(whole.as_object().unwrap()));
 
     let pack = |text: &str| STANDARD.encode(text);
@@ -98,7 +103,7 @@ async fn objects_are_decrypted_as_a_whole_or_by_key() {
         "plain": pack("text"),
         "broken": "%",
     }});
-    assert!(object(&mut keys, "Secret db", Some(&Teller)).await.unwrap());
+    assert!(decrypted(&mut keys, Some(&Teller)).await.unwrap());
     assert_eq!(
         keys["data"],
         json!({
@@ -111,7 +116,10 @@ async fn objects_are_decrypted_as_a_whole_or_by_key() {
         })
     );
     let mut map = json!({"kind": "ConfigMap", "data": {"a": pack("mac: ENC[x")}});
-    assert!(!object(&mut map, "ConfigMap a", None).await.unwrap());
+    assert!(!decrypted(&mut map, None).await.unwrap());
+    for plain in [json!({}), json!({"kind": "Secret", "data": "text"})] {
+        assert!(encrypted(&plain).is_none(), "{plain}");
+    }
 }
 
 #[test]
@@ -120,7 +128,6 @@ fn the_file_of_an_object_is_found() {
         ("a.yaml", "name: db"),
         ("b.yaml", "name: db\nx: ENC[\nsops: {}"),
     ]);
-    let value = json!({"metadata": {"name": "db"}});
-    assert_eq!(file_of(&tree, &value), Some("b.yaml"));
-    assert_eq!(file_of(&tree, &json!({})), None);
+    assert_eq!(file_of(&tree, "db"), Some("b.yaml"));
+    assert_eq!(file_of(&tree, "other"), None);
 }

@@ -1,59 +1,61 @@
 //! What expressions give.
 
+use std::borrow::Cow;
+use std::slice;
+
 use gitops_core::{Error, Result};
+use memchr::memmem;
 
 use super::super::variables::Variables;
-use super::glob::{self, Stop, decode, reversed};
+use super::Why;
+use super::budget::{Budget, Limit};
+use super::glob::{self, decode, reversed};
 use super::parse::{Expression, Node, Operator};
-use super::{MAX_OUTPUT, Why};
 
 /// Evaluates a template. Values are bytes in between: positions and lengths may cut characters.
 pub(super) fn evaluate(nodes: &[Node], variables: &Variables, strict: bool) -> Result<String> {
-    let context = Context { variables, strict };
-    let mut out = Vec::new();
-    for node in nodes {
-        context.write(node, &mut out)?;
-    }
-    String::from_utf8(out)
+    let mut evaluation = Evaluation {
+        variables,
+        strict,
+        budget: Budget::default(),
+    };
+    String::from_utf8(evaluation.text(nodes)?)
         .map_err(|_| Error::invalid("an expression cuts a character in the middle"))
 }
 
-struct Context<'a> {
+struct Evaluation<'a> {
     variables: &'a Variables,
     strict: bool,
+    budget: Budget,
 }
 
-fn too_long() -> Error {
-    Error::invalid(format!(
-        "substitution gives more than {} MiB",
-        MAX_OUTPUT >> 20
-    ))
-}
-
-fn append(out: &mut Vec<u8>, bytes: &[u8]) -> Result<()> {
-    if out.len() + bytes.len() > MAX_OUTPUT {
-        return Err(too_long());
-    }
-    out.extend_from_slice(bytes);
-    Ok(())
-}
-
-impl Context<'_> {
-    fn write(&self, node: &Node, out: &mut Vec<u8>) -> Result<()> {
-        match node {
-            Node::Text(text) => append(out, text.as_bytes()),
-            Node::Expression(expression) => append(out, &self.value(expression)?),
+impl<'a> Evaluation<'a> {
+    /// What nodes give, one behind the other.
+    fn text(&mut self, nodes: &[Node]) -> Result<Vec<u8>> {
+        let mut out = Vec::new();
+        for node in nodes {
+            match node {
+                Node::Text(text) => self.budget.append(&mut out, text.as_bytes())?,
+                Node::Expression(expression) => {
+                    let value = self.value(expression)?;
+                    self.budget.append(&mut out, &value)?;
+                }
+            }
         }
+        Ok(out)
     }
 
-    fn value(&self, expression: &Expression) -> Result<Vec<u8>> {
+    fn value(&mut self, expression: &Expression) -> Result<Cow<'a, [u8]>> {
         // Before the variable is looked at: a missing one in a default that is not needed is an error, in strict mode.
-        let mut arguments = Vec::with_capacity(expression.arguments.len());
-        for node in &expression.arguments {
-            let mut argument = Vec::new();
-            self.write(node, &mut argument)?;
-            arguments.push(argument);
-        }
+        let arguments = match expression.operator {
+            // The words of a default are one text.
+            Operator::Default => vec![self.text(&expression.arguments)?],
+            _ => expression
+                .arguments
+                .iter()
+                .map(|node| self.text(slice::from_ref(node)))
+                .collect::<Result<_>>()?,
+        };
         let name = &expression.variable;
         let found = self.variables.get(name)?;
         if found.is_none() && self.strict && expression.operator == Operator::Value {
@@ -64,55 +66,64 @@ impl Context<'_> {
         apply(
             expression.operator,
             found.unwrap_or_default().as_bytes(),
-            &arguments,
+            arguments,
+            &mut self.budget,
         )
         .map_err(|error| error.context(format!("the expression of {name:?}")))
     }
 }
 
-fn apply(operator: Operator, value: &[u8], arguments: &[Vec<u8>]) -> Result<Vec<u8>> {
-    let first = arguments.first().map(Vec::as_slice).unwrap_or_default();
-    let second = arguments.get(1).map(Vec::as_slice);
-    Ok(match operator {
-        Operator::Value => value.to_vec(),
-        Operator::Default if value.is_empty() => arguments.concat(),
-        Operator::Default => value.to_vec(),
+/// What an operator makes of a value. Only what is made anew is counted as written, not the value itself.
+fn apply<'v>(
+    operator: Operator,
+    value: &'v [u8],
+    arguments: Vec<Vec<u8>>,
+    budget: &mut Budget,
+) -> Result<Cow<'v, [u8]>> {
+    let mut arguments = arguments.into_iter();
+    let first = arguments.next().unwrap_or_default();
+    let second = arguments.next();
+    let made = match operator {
+        Operator::Value => return Ok(value.into()),
+        Operator::Default if value.is_empty() => return Ok(first.into()),
+        Operator::Default => return Ok(value.into()),
+        Operator::Substring => return Ok(substring(value, &first, second.as_deref())?.into()),
+        Operator::TrimPrefix | Operator::TrimPrefixLongest => {
+            let longest = operator == Operator::TrimPrefixLongest;
+            return Ok(glob::without_prefix(value, &first, longest, budget)?.into());
+        }
+        // Value and pattern are reversed, brackets and all.
+        Operator::TrimSuffix | Operator::TrimSuffixLongest => {
+            let longest = operator == Operator::TrimSuffixLongest;
+            let (value, pattern) = (reversed(value, budget)?, reversed(&first, budget)?);
+            let rest = glob::without_prefix(&value, &pattern, longest, budget)?;
+            return Ok(reversed(rest, budget)?.into());
+        }
+        Operator::ReplaceFirst | Operator::ReplaceAll => {
+            let times = match operator {
+                Operator::ReplaceFirst => 1,
+                _ => usize::MAX,
+            };
+            let new = second.unwrap_or_default();
+            return Ok(replaced(value, &first, &new, times, budget)?.into());
+        }
         Operator::Length => value.len().to_string().into_bytes(),
         Operator::Upper => mapped(value, upper),
         Operator::Lower => mapped(value, lower),
         Operator::UpperFirst => first_mapped(value, upper),
         Operator::LowerFirst => first_mapped(value, lower),
-        Operator::Substring => substring(value, first, second)?.to_vec(),
-        Operator::ReplaceFirst => replaced(value, first, second.unwrap_or_default(), 1)?,
-        Operator::ReplaceAll => replaced(value, first, second.unwrap_or_default(), usize::MAX)?,
         // Without a replacement, these two do nothing.
-        Operator::ReplacePrefix => match second {
-            Some(second) if value.starts_with(first) => [second, &value[first.len()..]].concat(),
-            _ => value.to_vec(),
+        Operator::ReplacePrefix => match (second, value.strip_prefix(first.as_slice())) {
+            (Some(second), Some(rest)) => [&second, rest].concat(),
+            _ => return Ok(value.into()),
         },
-        Operator::ReplaceSuffix => match second {
-            Some(second) if value.ends_with(first) => {
-                [&value[..value.len() - first.len()], second].concat()
-            }
-            _ => value.to_vec(),
+        Operator::ReplaceSuffix => match (second, value.strip_suffix(first.as_slice())) {
+            (Some(second), Some(rest)) => [rest, &second].concat(),
+            _ => return Ok(value.into()),
         },
-        Operator::TrimPrefix | Operator::TrimPrefixLongest => {
-            let longest = operator == Operator::TrimPrefixLongest;
-            glob::without_prefix(value, first, longest)
-                .map_err(stopped)?
-                .to_vec()
-        }
-        // Value and pattern are reversed, brackets and all.
-        Operator::TrimSuffix | Operator::TrimSuffixLongest => {
-            let longest = operator == Operator::TrimSuffixLongest;
-            let value = reversed(value);
-            reversed(glob::without_prefix(&value, &reversed(first), longest).map_err(stopped)?)
-        }
-    })
-}
-
-fn stopped(_: Stop) -> Error {
-    Error::invalid("the value is too long for its pattern")
+    };
+    budget.write(made.len())?;
+    Ok(made.into())
 }
 
 fn substring<'v>(value: &'v [u8], position: &[u8], length: Option<&[u8]>) -> Result<&'v [u8]> {
@@ -160,40 +171,48 @@ fn substring<'v>(value: &'v [u8], position: &[u8], length: Option<&[u8]>) -> Res
 
 /// Up to `times` occurrences of `old` replaced. An empty one, which stands before, between and behind all characters, can only come out
 /// of another expression.
-fn replaced(value: &[u8], old: &[u8], new: &[u8], times: usize) -> Result<Vec<u8>> {
-    let mut out = Vec::new();
-    let (mut at, mut done, mut from) = (0, 0, 0);
-    while done < times {
-        if old.is_empty() {
-            append(&mut out, &value[from..at])?;
-            append(&mut out, new)?;
-            from = at;
-            done += 1;
-            if at == value.len() {
-                break;
-            }
-            at += decode(&value[at..]).1;
-            continue;
-        }
-        let Some(found) = find(&value[at..], old) else {
-            break;
-        };
-        append(&mut out, &value[from..at + found])?;
-        append(&mut out, new)?;
-        at += found + old.len();
-        from = at;
-        done += 1;
+fn replaced(
+    value: &[u8],
+    old: &[u8],
+    new: &[u8],
+    times: usize,
+    budget: &mut Budget,
+) -> Result<Vec<u8>, Limit> {
+    budget.compare(value.len())?;
+    if old.is_empty() {
+        return replaced_between(value, new, times, budget);
     }
-    append(&mut out, &value[from..])?;
+    let mut out = Vec::new();
+    let mut from = 0;
+    for at in memmem::find_iter(value, old).take(times) {
+        budget.append(&mut out, &value[from..at])?;
+        budget.append(&mut out, new)?;
+        from = at + old.len();
+    }
+    budget.append(&mut out, &value[from..])?;
     Ok(out)
 }
 
-fn find(bytes: &[u8], what: &[u8]) -> Option<usize> {
-    // Values are texts, and so is nearly every argument.
-    if let (Ok(bytes), Ok(what)) = (std::str::from_utf8(bytes), std::str::from_utf8(what)) {
-        return bytes.find(what);
+/// `new` put before up to `times` characters, the end being one.
+fn replaced_between(
+    value: &[u8],
+    new: &[u8],
+    times: usize,
+    budget: &mut Budget,
+) -> Result<Vec<u8>, Limit> {
+    let mut out = Vec::new();
+    let mut at = 0;
+    for _ in 0..times {
+        budget.append(&mut out, new)?;
+        if at == value.len() {
+            break;
+        }
+        let width = decode(&value[at..]).1;
+        budget.append(&mut out, &value[at..at + width])?;
+        at += width;
     }
-    bytes.windows(what.len()).position(|window| window == what)
+    budget.append(&mut out, &value[at..])?;
+    Ok(out)
 }
 
 fn mapped(value: &[u8], map: fn(char) -> char) -> Vec<u8> {

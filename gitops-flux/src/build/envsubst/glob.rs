@@ -1,50 +1,74 @@
 //! The patterns of `#`, `##`, `%` and `%%`: Go's `path.Match`, except that a star matches `/` too, and that a trailing one matches
 //! whatever is left.
 
-/// The pattern is malformed, or there was too much to compare.
+use super::budget::{Budget, Limit};
+
+/// Why a comparison ended.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Stop {
     BadPattern,
-    TooMuch,
+    Limit(Limit),
 }
 
-/// How many comparisons of a piece of the pattern one expression may take.
-pub(super) const BUDGET: usize = 20_000_000;
+impl From<Limit> for Stop {
+    fn from(limit: Limit) -> Self {
+        Self::Limit(limit)
+    }
+}
 
 /// Without the shortest or longest beginning that matches; as it was when nothing does, or when the pattern is malformed.
 pub(super) fn without_prefix<'s>(
     text: &'s [u8],
     pattern: &[u8],
     longest: bool,
-) -> Result<&'s [u8], Stop> {
-    let mut budget = BUDGET;
+    budget: &mut Budget,
+) -> Result<&'s [u8], Limit> {
+    budget.compare(pattern.len())?;
+    let chunks = chunks(pattern, budget)?;
     let mut found = None;
     for end in (1..=text.len()).rev() {
-        match matches(pattern, &text[..end], &mut budget) {
+        match matches(&chunks, &text[..end], budget) {
             Ok(true) if longest => return Ok(&text[end..]),
             Ok(true) => found = Some(end),
             Ok(false) => {}
             Err(Stop::BadPattern) => return Ok(text),
-            Err(Stop::TooMuch) => return Err(Stop::TooMuch),
+            Err(Stop::Limit(limit)) => return Err(limit),
         }
     }
     Ok(&text[found.unwrap_or_default()..])
 }
 
+/// A piece of a pattern that holds no star, and whether one stands before it.
+struct Chunk<'p> {
+    star: bool,
+    text: &'p [u8],
+}
+
+fn chunks<'p>(mut pattern: &'p [u8], budget: &mut Budget) -> Result<Vec<Chunk<'p>>, Limit> {
+    let mut chunks = Vec::new();
+    while !pattern.is_empty() {
+        budget.write(size_of::<Chunk<'_>>())?;
+        let (chunk, rest) = next_chunk(pattern);
+        chunks.push(chunk);
+        pattern = rest;
+    }
+    Ok(chunks)
+}
+
 /// Whether the pattern matches all of the text.
-fn matches(mut pattern: &[u8], mut text: &[u8], budget: &mut usize) -> Result<bool, Stop> {
-    'chunks: while !pattern.is_empty() {
-        let (star, chunk, rest) = next_chunk(pattern);
-        if star && chunk.is_empty() {
+fn matches(mut chunks: &[Chunk<'_>], mut text: &[u8], budget: &mut Budget) -> Result<bool, Stop> {
+    budget.compare(1)?;
+    'chunks: while let Some((chunk, rest)) = chunks.split_first() {
+        if chunk.star && chunk.text.is_empty() {
             return Ok(true);
         }
         // Behind a star, the chunk may begin anywhere; the last one must end where the text does.
-        let last = if star { text.len() } else { 0 };
+        let last = if chunk.star { text.len() } else { 0 };
         for from in 0..=last {
-            if let Some(left) = match_chunk(chunk, &text[from..], budget)?
+            if let Some(left) = match_chunk(chunk.text, &text[from..], budget)?
                 && (left.is_empty() || !rest.is_empty())
             {
-                (pattern, text) = (rest, left);
+                (chunks, text) = (rest, left);
                 continue 'chunks;
             }
         }
@@ -53,8 +77,8 @@ fn matches(mut pattern: &[u8], mut text: &[u8], budget: &mut usize) -> Result<bo
     Ok(text.is_empty())
 }
 
-/// The next piece that holds no star, whether a star stands before it, and what follows.
-fn next_chunk(pattern: &[u8]) -> (bool, &[u8], &[u8]) {
+/// The next piece, and what follows.
+fn next_chunk(pattern: &[u8]) -> (Chunk<'_>, &[u8]) {
     let stars = pattern.iter().take_while(|byte| **byte == b'*').count();
     let pattern = &pattern[stars..];
     let mut in_class = false;
@@ -69,17 +93,21 @@ fn next_chunk(pattern: &[u8]) -> (bool, &[u8], &[u8]) {
         }
         at += 1;
     }
-    (stars > 0, &pattern[..at], &pattern[at..])
+    let chunk = Chunk {
+        star: stars > 0,
+        text: &pattern[..at],
+    };
+    (chunk, &pattern[at..])
 }
 
 /// What is left of the text behind the chunk, when it begins with it.
 fn match_chunk<'s>(
     mut chunk: &[u8],
     mut text: &'s [u8],
-    budget: &mut usize,
+    budget: &mut Budget,
 ) -> Result<Option<&'s [u8]>, Stop> {
-    *budget = budget.checked_sub(1).ok_or(Stop::TooMuch)?;
     while let Some((&first, after)) = chunk.split_first() {
+        budget.compare(1)?;
         let Some((&byte, left)) = text.split_first() else {
             return Ok(None);
         };
@@ -89,6 +117,8 @@ fn match_chunk<'s>(
                 text = &text[width..];
                 let inside;
                 (inside, chunk) = class(after, character)?;
+                // As long as it is, all of it is compared.
+                budget.compare(after.len() - chunk.len())?;
                 if !inside {
                     return Ok(None);
                 }
@@ -169,12 +199,42 @@ pub(super) fn decode(bytes: &[u8]) -> (char, usize) {
 }
 
 /// Character by character from the end, as Go reverses runes: what is no UTF-8 becomes U+FFFD.
-pub(super) fn reversed(mut bytes: &[u8]) -> Vec<u8> {
+pub(super) fn reversed(mut bytes: &[u8], budget: &mut Budget) -> Result<Vec<u8>, Limit> {
+    budget.write(bytes.len() * size_of::<char>())?;
     let mut characters = Vec::new();
     while !bytes.is_empty() {
         let (character, width) = decode(bytes);
         characters.push(character);
         bytes = &bytes[width..];
     }
-    characters.iter().rev().collect::<String>().into_bytes()
+    Ok(characters.iter().rev().collect::<String>().into_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn whatever_is_compared_counts() {
+        let text = "a".repeat(1000);
+        for pattern in [
+            // Every start fails at the end of the piece.
+            format!("*{}b", "a".repeat(500)),
+            // All of a class is looked at for each character.
+            format!("[^{}]", "b".repeat(20_000)),
+            "*[b]".to_owned(),
+            "*\\b".to_owned(),
+            "*?b".to_owned(),
+            "b".repeat(20_000),
+            "*b".to_owned(),
+        ] {
+            let mut budget = Budget::new(usize::MAX, 10_000);
+            let given = without_prefix(text.as_bytes(), pattern.as_bytes(), true, &mut budget);
+            assert_eq!(given, Err(Limit::Compared), "{}", &pattern[..2]);
+        }
+        let stars = "*a".repeat(1000);
+        let mut budget = Budget::new(10_000, usize::MAX);
+        let given = without_prefix(text.as_bytes(), stars.as_bytes(), true, &mut budget);
+        assert_eq!(given, Err(Limit::Written));
+    }
 }

@@ -16,8 +16,10 @@
 //! Everything else is text: `$v`, `$(v)`, a lone `$`. Oddities of the dialect are kept, for a value must come out here as it does there:
 //! a text from `${` to the next `}` is an expression even across lines, several `/` before a replacement count as one, `${v-word}` is an
 //! error. What makes the Go library panic (a negative length) is an error here, and so is what would not end: expressions nested more
-//! than [`MAX_DEPTH`] deep, results above [`MAX_OUTPUT`], a NUL.
+//! than [`MAX_DEPTH`] deep, a NUL, results above [`MAX_OUTPUT`], and expressions that together write more than [`MAX_WRITTEN`] or compare
+//! more than [`MAX_COMPARED`].
 
+mod budget;
 mod eval;
 mod glob;
 mod parse;
@@ -32,6 +34,11 @@ use super::variables::Variables;
 pub const MAX_DEPTH: usize = 64;
 /// How long a result may be, in bytes.
 pub const MAX_OUTPUT: usize = 32 << 20;
+/// How much one call may write, in bytes: the result, and all that its expressions make on the way to it, such as defaults that are not
+/// needed.
+pub const MAX_WRITTEN: usize = 4 * MAX_OUTPUT;
+/// How much one call may compare, in bytes: those of values with those of patterns and of texts that are replaced.
+pub const MAX_COMPARED: usize = 64 << 20;
 
 /// Evaluates all expressions of `text`. With `strict`, a plain `${VAR}` of a variable that is not there is an error, else it is empty.
 ///

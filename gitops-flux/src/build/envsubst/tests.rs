@@ -1,3 +1,4 @@
+use gitops_core::ErrorKind;
 use proptest::prelude::*;
 
 use super::*;
@@ -212,6 +213,43 @@ fn what_would_not_end_is_refused() {
     ] {
         assert!(substitute(&bomb, &variables, false).is_err());
     }
+}
+
+/// What one expression may do, many of them may not do together; and none of it takes long.
+#[test]
+fn all_expressions_share_the_limits() {
+    let mut variables = Variables::from_iter([("set", "x")]);
+    variables.set("big", &"a".repeat(1 << 20));
+    variables.set("long", &"a".repeat(4 << 10));
+    variables.set("part", &"a".repeat(64 << 10));
+    let defaults = |words: usize| format!("${{set:-{}}}", "${big}".repeat(words));
+    let words = "${big}".repeat(30);
+    let nested = format!("{}{words}{}", "${gone:-".repeat(5), "}".repeat(5));
+    let chunk = format!("${{long##*{}b}}", "a".repeat(2 << 10));
+    let output = "substitution gives more than 32 MiB";
+    let written = "substitution writes more than 128 MiB on the way";
+    let compared = "the values are too long for their patterns";
+    assert_eq!(
+        substitute(&defaults(32), &variables, true).unwrap(),
+        "x",
+        "32 MiB that are not needed"
+    );
+    let start = std::time::Instant::now();
+    for (text, wanted) in [
+        (defaults(20_000), output),
+        (defaults(20_000).replace("set", "gone"), output),
+        (defaults(30).repeat(1000), written),
+        (nested, written),
+        ("${big//${part}/}".repeat(1000), compared),
+        (chunk.repeat(300), compared),
+    ] {
+        let error = substitute(&text, &variables, false).unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::InvalidInput, "{error}");
+        let shown = error.to_string();
+        assert!(shown.ends_with(wanted), "{}: {shown}", &text[..20]);
+    }
+    let took = start.elapsed();
+    assert!(took.as_secs() < 60, "{took:?}");
 }
 
 proptest! {

@@ -17,7 +17,7 @@ pub use self::action::{
 };
 pub use self::status::{HelmReleaseStatus, ReleaseSnapshot, TestHookStatus};
 use super::extra::{Extra, Hidden};
-use super::resource::{at_intervals, flux_kind, handled, suspendable, timed};
+use super::resource::{at_intervals, flux_kind, handled, setters, suspendable, timed};
 use super::{
     CommonMetadata, DependencyReference, DriftDetectionMode, GoDuration, Image,
     KubeConfigReference, LocalObjectReference, ObjectReference, Patch, ReconcileStrategy, Selector,
@@ -60,6 +60,8 @@ flux_kind! {
 }
 
 impl HelmRelease {
+    setters!(HelmReleaseSpec: interval, timeout, target_namespace);
+
     /// Installs a chart of a source: a `HelmRepository`, or a path in a `GitRepository` or `Bucket`.
     #[must_use]
     pub fn chart(mut self, chart: impl Into<String>, source: ObjectReference) -> Self {
@@ -87,27 +89,6 @@ impl HelmRelease {
     #[must_use]
     pub fn values(mut self, values: Value) -> Self {
         self.spec.values = Some(values);
-        self
-    }
-
-    /// Sets how often it is looked at.
-    #[must_use]
-    pub fn interval(mut self, interval: impl Into<GoDuration>) -> Self {
-        self.spec.interval = Some(interval.into());
-        self
-    }
-
-    /// Sets how long one operation of Helm may take.
-    #[must_use]
-    pub fn timeout(mut self, timeout: impl Into<GoDuration>) -> Self {
-        self.spec.timeout = Some(timeout.into());
-        self
-    }
-
-    /// Sets the namespace that it is installed into.
-    #[must_use]
-    pub fn target_namespace(mut self, namespace: impl Into<String>) -> Self {
-        self.spec.target_namespace = Some(namespace.into());
         self
     }
 
