@@ -10,5 +10,6 @@ mod fixture;
 mod history;
 mod manager;
 mod reconcile;
+mod store;
 mod support;
 mod tenancy;
