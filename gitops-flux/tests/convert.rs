@@ -14,7 +14,10 @@ use gitops_flux::convert::{
     APPLICATION, ConvertOptions, Credentials, KEPT, MANUAL, Parts, SYNC, SourceObject, Workload,
     to_application, to_flux,
 };
-use gitops_flux::types::{GitRepository, HelmRelease, HelmRepository, Kustomization};
+use gitops_flux::types::annotation::SHARD;
+use gitops_flux::types::{
+    GitRepository, HelmRelease, HelmRepository, Kustomization, OCIRepository,
+};
 use proptest::prelude::*;
 use serde_json::{Value, json};
 
@@ -828,6 +831,522 @@ fn what_others_made_is_an_application() {
         to_application(&lost).unwrap().sources[0].repo_url,
         "missing://HelmRepository/apps/podinfo"
     );
+}
+
+/// Objects that nobody made for an application, as people write them.
+fn foreign() -> Vec<Parts> {
+    let meta = |name: &str| json!({"name": name, "namespace": "apps", "uid": name, "resourceVersion": "1", "generation": 3});
+    let git = |spec: Value| {
+        let mut spec = spec;
+        spec["url"] = json!("https://git.example.com/fleet");
+        spec["interval"] = json!("1m0s");
+        let object: GitRepository =
+            serde_json::from_value(json!({"metadata": meta("fleet"), "spec": spec})).unwrap();
+        SourceObject::Git(Box::new(object))
+    };
+    let oci = |spec: Value| {
+        let mut spec = spec;
+        spec["url"] = json!("oci://registry.example.com/fleet");
+        spec["interval"] = json!("5m");
+        let object: OCIRepository =
+            serde_json::from_value(json!({"metadata": meta("fleet"), "spec": spec})).unwrap();
+        SourceObject::Oci(Box::new(object))
+    };
+    let charts = |spec: Value| {
+        let object: HelmRepository =
+            serde_json::from_value(json!({"metadata": meta("fleet"), "spec": spec})).unwrap();
+        SourceObject::Helm(Box::new(object))
+    };
+    let mut all = Vec::new();
+    let workloads = |kind: &str, specs: Vec<Value>| -> Vec<Workload> {
+        let made = |spec: Value| {
+            let mut object = json!({"metadata": meta("podinfo"), "spec": spec});
+            object["metadata"]["labels"] = json!({"team": "a", SHARD: "one"});
+            object["metadata"]["annotations"] =
+                json!({"note": "x", "reconcile.fluxcd.io/requestedAt": "t"});
+            match kind {
+                "HelmRelease" => {
+                    Workload::HelmRelease(Box::new(serde_json::from_value(object).unwrap()))
+                }
+                _ => Workload::Kustomization(Box::new(serde_json::from_value(object).unwrap())),
+            }
+        };
+        specs.into_iter().map(made).collect()
+    };
+
+    let with_base = |base: Value, specs: Vec<Value>| -> Vec<Value> {
+        specs
+            .into_iter()
+            .map(|mut spec| {
+                for (key, value) in base.as_object().unwrap() {
+                    spec[key] = value.clone();
+                }
+                spec
+            })
+            .collect()
+    };
+    let releases = vec![
+        json!({}),
+        json!({"targetNamespace": "x"}),
+        json!({"releaseName": "other", "targetNamespace": "x", "storageNamespace": "y"}),
+        json!({"suspend": true}),
+        json!({"suspend": false}),
+        json!({"install": {"createNamespace": true, "crds": "Create", "remediation": {"retries": 3}}, "upgrade": {"crds": "Skip", "remediation": {"remediateLastFailure": true}}}),
+        json!({"install": {"crds": "Skip", "disableSchemaValidation": true}}),
+        json!({"driftDetection": {"mode": "enabled", "ignore": [{"paths": ["/spec/replicas"], "target": {"kind": "Deployment", "labelSelector": "a=b"}}]}}),
+        json!({"driftDetection": {"mode": "warn", "ignore": [{"paths": ["/x"]}]}}),
+        json!({"values": {}, "maxHistory": -1}),
+        json!({"values": {"image": {"tag": "1"}}, "valuesFrom": [{"kind": "Secret", "name": "s"}], "maxHistory": 3, "timeout": "10m", "dependsOn": [{"name": "a"}], "postRenderers": [{"kustomize": {"images": [{"name": "a", "newTag": "2"}]}}]}),
+        json!({"kubeConfig": {"secretRef": {"name": "far", "key": "value"}}, "serviceAccountName": "deployer"}),
+        json!({"kubeConfig": {"configMapRef": {"name": "far"}}, "newField": {"a": 1}}),
+    ];
+    let reference = |kind: &str| json!({"kind": kind, "name": "fleet"});
+    for (base, source) in [
+        (
+            json!({"chart": {"spec": {"chart": "podinfo", "sourceRef": reference("HelmRepository")}}}),
+            charts(
+                json!({"url": "https://charts.example.com", "interval": "1h", "passCredentials": true, "secretRef": {"name": "s"}}),
+            ),
+        ),
+        (
+            json!({"chart": {"spec": {"chart": "podinfo", "version": "6.x", "interval": "2m", "valuesFiles": ["values.yaml", "prod.yaml"], "ignoreMissingValuesFiles": false, "sourceRef": reference("HelmRepository")}, "metadata": {"labels": {"a": "b"}}}}),
+            charts(
+                json!({"url": "oci://registry.example.com/charts", "type": "oci", "insecure": true}),
+            ),
+        ),
+        (
+            json!({"chart": {"spec": {"chart": "charts/podinfo", "version": "1.x", "valuesFiles": ["./charts/podinfo/prod.yaml"], "sourceRef": reference("GitRepository")}}}),
+            git(
+                json!({"ref": {"branch": "main", "commit": "0123456789abcdef0123456789abcdef01234567"}, "ignore": "/*/\n"}),
+            ),
+        ),
+        (
+            json!({"chartRef": {"kind": "OCIRepository", "name": "fleet", "namespace": "apps"}}),
+            oci(json!({"ref": {"semver": "6.x"}, "secretRef": {"name": "s"}})),
+        ),
+    ] {
+        let mut base = base;
+        base["interval"] = json!("30m");
+        for workload in workloads("HelmRelease", with_base(base, releases.clone())) {
+            let source = Some(source.clone());
+            all.push(Parts { source, workload });
+        }
+    }
+    let kustomizations = vec![
+        json!({"prune": true}),
+        json!({}),
+        json!({"prune": false, "suspend": true, "path": "/apps/"}),
+        json!({"prune": true, "suspend": false, "path": "apps", "wait": true, "timeout": "2m", "retryInterval": "1m", "force": true}),
+        json!({"prune": true, "path": "./", "targetNamespace": "x", "namePrefix": "a-", "nameSuffix": "-b", "components": ["../c"], "ignoreMissingComponents": false}),
+        json!({"images": [{"name": "a"}, {"name": "b", "newName": "c", "newTag": "1", "digest": "sha256:ab"}], "patches": [{"patch": "- op: remove\n  path: /x\n", "target": {"kind": "Deployment", "name": "a"}}, {"patch": "kind: X\n"}]}),
+        json!({"commonMetadata": {"labels": {"a": "b"}, "annotations": {"c": "d"}}, "postBuild": {"substitute": {"a": "b"}}, "decryption": {"provider": "sops"}, "healthChecks": [{"apiVersion": "v1", "kind": "Pod", "name": "a"}]}),
+        json!({"commonMetadata": {"annotations": {"c": "d"}}, "kubeConfig": {"secretRef": {"name": "far"}}, "serviceAccountName": "deployer", "deletionPolicy": "Orphan", "newField": 1}),
+    ];
+    for (kind, source) in [
+        ("GitRepository", git(json!({}))),
+        (
+            "GitRepository",
+            git(json!({"ref": {"tag": "stable"}, "secretRef": {"name": "s"}, "ignore": "*.md\n"})),
+        ),
+        (
+            "OCIRepository",
+            oci(json!({"ref": {"tag": "latest"}, "insecure": true})),
+        ),
+    ] {
+        let base = json!({"interval": "60m", "sourceRef": reference(kind)});
+        for workload in workloads("Kustomization", with_base(base, kustomizations.clone())) {
+            let source = Some(source.clone());
+            all.push(Parts { source, workload });
+        }
+    }
+    all
+}
+
+/// What a new object would get is nothing for what others made.
+fn busy() -> ConvertOptions {
+    ConvertOptions {
+        credentials: Credentials::default()
+            .with("https://git.example.com", "other")
+            .with("https://charts.example.com", "other")
+            .with("oci://registry.example.com", "other"),
+        insecure: vec!["registry.example.com".into()],
+        service_account: Some("somebody".into()),
+        labels: [("new".to_owned(), "x".to_owned())].into(),
+        ..ConvertOptions::default()
+    }
+}
+
+#[test]
+fn what_others_made_comes_through_untouched() {
+    let all = foreign();
+    assert!(all.len() > 70, "{}", all.len());
+    for parts in &all {
+        let app = to_application(parts).unwrap();
+        let same = to_flux(&app, &busy(), Some(parts)).unwrap();
+        assert_eq!(same, *parts);
+        // Suspended and resumed it is as it was, but for how `false` is written.
+        let other = with(app.clone(), |app| app.suspended = !app.suspended);
+        let changed = to_flux(&other, &busy(), Some(parts)).unwrap();
+        assert_eq!(changed.workload.is_suspended(), other.suspended);
+        assert_eq!(to_application(&changed).unwrap(), other);
+        let mut back = to_flux(&app, &busy(), Some(&changed)).unwrap();
+        let suspend = match (&mut back.workload, &parts.workload) {
+            (Workload::HelmRelease(back), Workload::HelmRelease(before)) => {
+                std::mem::replace(&mut back.spec.suspend, before.spec.suspend)
+            }
+            (Workload::Kustomization(back), Workload::Kustomization(before)) => {
+                std::mem::replace(&mut back.spec.suspend, before.spec.suspend)
+            }
+            _ => panic!("another kind"),
+        };
+        assert_eq!(suspend.unwrap_or_default(), app.suspended);
+        assert_eq!(back, *parts);
+    }
+}
+
+#[test]
+fn what_the_application_changes_is_all_that_changes() {
+    for parts in foreign() {
+        let Workload::HelmRelease(before) = &parts.workload else {
+            continue;
+        };
+        let app = to_application(&parts).unwrap();
+        let settings = match &app.sources[0].render {
+            Render::Helm(settings) => settings.clone(),
+            _ => panic!("no chart"),
+        };
+        let mut moved = app.clone();
+        moved.sources[0].render = Render::Helm(Box::new(Helm {
+            values_object: json!({"new": 1}).as_object().cloned(),
+            ..*settings
+        }));
+        let changed = to_flux(&moved, &busy(), Some(&parts)).unwrap();
+        let mut expected = before.clone();
+        expected.spec.values = Some(json!({"new": 1}));
+        assert_eq!(changed.workload, Workload::HelmRelease(expected));
+        assert_eq!(changed.source, parts.source);
+    }
+    // Where a release was to be elsewhere, it is named as the application says.
+    let all = foreign();
+    let app = to_application(&all[0]).unwrap();
+    let to = |namespace: &str| {
+        with(app.clone(), |app| {
+            app.destination.namespace = namespace.into();
+        })
+    };
+    let changed = to_flux(&to("elsewhere"), &busy(), Some(&all[0])).unwrap();
+    let spec = &release(&changed).spec;
+    assert_eq!(spec.target_namespace.as_deref(), Some("elsewhere"));
+    assert_eq!(spec.release_name.as_deref(), Some("podinfo"));
+    assert_eq!(spec.install, None);
+    // It is told to be where it is.
+    let told = to_flux(&to("apps"), &busy(), Some(&all[0])).unwrap();
+    assert_eq!(release(&told).spec, release(&all[0]).spec);
+    assert_eq!(to_application(&told).unwrap(), to("apps"));
+}
+
+#[test]
+fn credentials_stay_with_their_host() {
+    let options = ConvertOptions {
+        credentials: Credentials::default().with("https://git.example.com/", "platform"),
+        ..ConvertOptions::default()
+    };
+    let at = |url: &str| with(git(), |app| app.sources[0].repo_url = url.into());
+    let secret = |parts: &Parts| match &parts.source {
+        Some(SourceObject::Git(source)) => source.spec.secret_ref.clone().map(|secret| secret.name),
+        _ => panic!("no GitRepository"),
+    };
+    let there = to_flux(&at("https://git.example.com/x"), &options, None).unwrap();
+    assert_eq!(secret(&there).as_deref(), Some("platform"));
+    for elsewhere in [
+        "https://evil.example/x",
+        "https://git.example.com.evil.example/x",
+        "https://git.example.com:8443/x",
+        // In plain text everybody on the way could read them.
+        "http://git.example.com/x",
+        "ssh://git.example.com@evil.example/x",
+    ] {
+        let moved = to_flux(&at(elsewhere), &options, Some(&there)).unwrap();
+        assert_eq!(secret(&moved), None, "{elsewhere}");
+    }
+    // What somebody named for a host that is not known here stays with that host.
+    let mut named = to_flux(&at("https://other.example/x"), &options, None).unwrap();
+    let Some(SourceObject::Git(source)) = &mut named.source else {
+        panic!("no GitRepository")
+    };
+    source.spec.secret_ref = Some(gitops_flux::types::LocalObjectReference::new("theirs"));
+    let same = to_flux(&at("https://OTHER.example/y"), &options, Some(&named)).unwrap();
+    assert_eq!(secret(&same).as_deref(), Some("theirs"));
+    let moved = to_flux(&at("https://git.example.com/y"), &options, Some(&named)).unwrap();
+    assert_eq!(secret(&moved).as_deref(), Some("platform"));
+}
+
+#[test]
+fn plain_registries_are_told() {
+    let options = ConvertOptions {
+        insecure: vec!["127.0.0.1:5000".into(), "Registry.Local".into()],
+        ..ConvertOptions::default()
+    };
+    let insecure = |parts: &Parts| match &parts.source {
+        Some(SourceObject::Oci(source)) => source.spec.insecure,
+        Some(SourceObject::Helm(source)) => source.spec.insecure,
+        _ => panic!("no registry"),
+    };
+    let oci = |url: &str| with(git(), |app| app.sources[0] = Source::oci(url));
+    let charts = |url: &str| with(chart(), |app| app.sources[0].repo_url = url.into());
+    for (app, wanted) in [
+        (oci("oci://127.0.0.1:5000/x"), Some(true)),
+        (oci("oci://registry.local/x"), Some(true)),
+        (oci("oci://127.0.0.1/x"), None),
+        (oci("oci://127.0.0.1:5000.example/x"), None),
+        (charts("oci://127.0.0.1:5000/x"), Some(true)),
+        (charts("http://127.0.0.1:5000/x"), None),
+    ] {
+        let parts = to_flux(&app, &options, None).unwrap();
+        assert_eq!(insecure(&parts), wanted, "{app:?}");
+        assert_eq!(to_application(&parts).unwrap(), app);
+    }
+    // What somebody set stays, for that registry.
+    let app = oci("oci://127.0.0.1:5000/x");
+    let mut parts = to_flux(&app, &options, None).unwrap();
+    let Some(SourceObject::Oci(source)) = &mut parts.source else {
+        panic!("no registry")
+    };
+    source.spec.insecure = Some(false);
+    let again = to_flux(&app, &options, Some(&parts)).unwrap();
+    assert_eq!(insecure(&again), Some(false));
+    let plain = to_flux(&app, &options, None).unwrap();
+    let moved = oci("oci://registry.example.com/x");
+    let moved = to_flux(&moved, &options, Some(&plain)).unwrap();
+    assert_eq!(insecure(&moved), None);
+}
+
+#[test]
+fn new_objects_get_labels_and_a_service_account() {
+    let options = ConvertOptions {
+        service_account: Some("deployer".into()),
+        labels: [("tenant".to_owned(), "a".to_owned())].into(),
+        ..ConvertOptions::default()
+    };
+    let app = with(git(), |app| {
+        app.labels.insert("team".into(), "x".into());
+    });
+    let label = |parts: &Parts, name: &str| {
+        let source = parts.source.as_ref().unwrap().metadata().labels.clone();
+        let workload = parts.workload.metadata().labels.clone();
+        [source, workload].map(|labels| labels.unwrap_or_default().remove(name))
+    };
+    let made = to_flux(&app, &options, None).unwrap();
+    assert_eq!(to_application(&made).unwrap(), app);
+    assert_eq!(label(&made, "tenant"), [Some("a".into()), Some("a".into())]);
+    assert_eq!(label(&made, "team"), [None, Some("x".into())]);
+    assert_eq!(
+        kustomization(&made).spec.service_account_name.as_deref(),
+        Some("deployer")
+    );
+    let made_of_chart = to_flux(&chart(), &options, None).unwrap();
+    assert_eq!(
+        release(&made_of_chart).spec.service_account_name.as_deref(),
+        Some("deployer")
+    );
+    // They stay, and are not the application's.
+    let other = with(app.clone(), |app| app.labels.clear());
+    let changed = to_flux(&other, &options, Some(&made)).unwrap();
+    assert_eq!(to_application(&changed).unwrap(), other);
+    assert_eq!(
+        label(&changed, "tenant"),
+        [Some("a".into()), Some("a".into())]
+    );
+    assert_eq!(label(&changed, "team"), [None, None]);
+    // Another service account is the administrator's to name.
+    let mut theirs = made;
+    let Workload::Kustomization(object) = &mut theirs.workload else {
+        panic!()
+    };
+    object.spec.service_account_name = None;
+    let again = to_flux(&other, &options, Some(&theirs)).unwrap();
+    assert_eq!(kustomization(&again).spec.service_account_name, None);
+}
+
+#[test]
+fn a_shard_is_of_all_objects_and_stays() {
+    let labels = |parts: &Parts| {
+        let source = parts.source.as_ref().unwrap().metadata().labels.clone();
+        let mut all = vec![source, parts.workload.metadata().labels.clone()];
+        if let Workload::HelmRelease(object) = &parts.workload {
+            let template = object.spec.chart.as_ref().unwrap();
+            let metadata = template.metadata.clone().unwrap_or_default();
+            all.push(metadata.labels);
+        }
+        all.into_iter()
+            .map(|labels| labels.unwrap_or_default().remove(SHARD))
+            .collect::<Vec<_>>()
+    };
+    for app in [git(), chart()] {
+        let sharded = |key: &str| {
+            with(app.clone(), |app| {
+                app.labels.insert(SHARD.into(), key.into());
+            })
+        };
+        let made = convert(&sharded("one"));
+        assert!(
+            labels(&made)
+                .iter()
+                .all(|key| key.as_deref() == Some("one"))
+        );
+        let options = ConvertOptions::default();
+        let moved = to_flux(&sharded("two"), &options, Some(&made)).unwrap();
+        assert!(
+            labels(&moved)
+                .iter()
+                .all(|key| key.as_deref() == Some("two"))
+        );
+        // An application that does not know of shards takes it to no other controller.
+        let unaware = to_flux(&app, &options, Some(&moved)).unwrap();
+        assert!(
+            labels(&unaware)
+                .iter()
+                .all(|key| key.as_deref() == Some("two"))
+        );
+        assert_eq!(to_application(&unaware).unwrap(), app);
+    }
+}
+
+fn annotate(parts: &mut Parts, name: &str, value: Option<Value>) {
+    let meta = match &mut parts.workload {
+        Workload::Kustomization(object) => &mut object.metadata,
+        Workload::HelmRelease(object) => &mut object.metadata,
+    };
+    let annotations = meta.annotations.get_or_insert_default();
+    match value {
+        Some(value) => annotations.insert(name.to_owned(), value.to_string()),
+        None => annotations.remove(name),
+    };
+}
+
+#[test]
+fn what_an_operation_changes_for_its_time_is_not_the_applications() {
+    const OPERATION: &str = "gitops.rs/operation";
+    let app = git().automated(automated().allow_empty(true));
+    let mut running = convert(&app);
+    let record =
+        json!({"id": "1-a", "step": "workload", "before": {"prune": true, "force": false}});
+    annotate(&mut running, OPERATION, Some(record));
+    let Workload::Kustomization(object) = &mut running.workload else {
+        panic!()
+    };
+    object.spec.prune = Some(false);
+    assert_eq!(to_application(&running).unwrap(), app);
+
+    // A change while it runs is what the operation puts back at its end.
+    let options = ConvertOptions::default();
+    for (prune, suspended) in [(true, false), (false, false), (false, true)] {
+        let other = with(
+            git().automated(automated().prune(prune).allow_empty(true)),
+            |app| {
+                app.suspended = suspended;
+            },
+        );
+        let mut changed = to_flux(&other, &options, Some(&running)).unwrap();
+        assert_eq!(to_application(&changed).unwrap(), other);
+        assert_eq!(kustomization(&changed).spec.prune, Some(false));
+        assert!(!changed.workload.is_suspended());
+        let annotations = changed.workload.metadata().annotations.clone().unwrap();
+        let record: Value = serde_json::from_str(&annotations[OPERATION]).unwrap();
+        assert_eq!(record["before"]["prune"], prune);
+        assert_eq!(record["id"], "1-a");
+        assert!(!annotations.contains_key(KEPT), "{annotations:?}");
+        // As the operation ends it.
+        annotate(&mut changed, OPERATION, None);
+        let Workload::Kustomization(object) = &mut changed.workload else {
+            panic!()
+        };
+        object.spec.prune = Some(prune);
+        object.spec.suspend = suspended.then_some(true);
+        assert_eq!(to_application(&changed).unwrap(), other);
+    }
+
+    // One that stops suspends the workload so that no further run begins; that is nobody's wish.
+    let mut stopping = running.clone();
+    let record = json!({"id": "1-a", "step": "workload", "terminating": true, "paused": true, "before": {"prune": true}});
+    annotate(&mut stopping, OPERATION, Some(record));
+    let Workload::Kustomization(object) = &mut stopping.workload else {
+        panic!()
+    };
+    object.spec.suspend = Some(true);
+    assert_eq!(to_application(&stopping).unwrap(), app);
+    let same = to_flux(&app, &options, Some(&stopping)).unwrap();
+    assert_eq!(same, stopping);
+    let suspended = with(app, |app| app.suspended = true);
+    let same = to_flux(&suspended, &options, Some(&stopping)).unwrap();
+    assert_eq!(to_application(&same).unwrap(), suspended);
+}
+
+#[test]
+fn a_pin_is_let_go_to_what_the_application_follows_by_then() {
+    const PINNED: &str = "gitops.rs/pinned";
+    let sha = "0123456789abcdef0123456789abcdef01234567";
+    let mut pinned = convert(&git());
+    let Some(SourceObject::Git(source)) = &mut pinned.source else {
+        panic!("no GitRepository")
+    };
+    source.spec.git_ref = serde_json::from_value(json!({"branch": "main", "commit": sha})).unwrap();
+    let noted = json!({"branch": "main"}).to_string();
+    let annotations = source.metadata.annotations.as_mut().unwrap();
+    annotations.insert(PINNED.into(), noted);
+    assert_eq!(to_application(&pinned).unwrap(), git());
+    let mut running = pinned.clone();
+    let record = json!({"id": "1-a", "step": "workload", "before": {}});
+    annotate(&mut running, "gitops.rs/operation", Some(record));
+
+    let follows = |parts: &Parts| match &parts.source {
+        Some(SourceObject::Git(source)) => (
+            serde_json::to_value(&source.spec.git_ref).unwrap(),
+            source.metadata.annotations.clone().unwrap().remove(PINNED),
+        ),
+        _ => panic!("no GitRepository"),
+    };
+    let options = ConvertOptions::default();
+    let other = with(git(), |app| {
+        app.sources[0].target_revision = Some("dev".into())
+    });
+    // While the operation runs it has what it asked for.
+    let (reference, noted) = follows(&to_flux(&other, &options, Some(&running)).unwrap());
+    assert_eq!(reference["commit"], sha);
+    assert_eq!(noted.unwrap(), json!({"branch": "dev"}).to_string());
+    assert_eq!(
+        follows(&to_flux(&git(), &options, Some(&running)).unwrap()),
+        follows(&running)
+    );
+    // Where none runs, nobody else would let it go.
+    for (app, branch) in [(git(), "main"), (other, "dev")] {
+        let free = follows(&to_flux(&app, &options, Some(&pinned)).unwrap());
+        assert_eq!(free, (json!({"branch": branch}), None));
+    }
+}
+
+#[test]
+fn what_is_suspended_for_a_put_is_not_suspended() {
+    const PAUSED: &str = "gitops.rs/paused";
+    let app = git().automated(automated());
+    let mut paused = convert(&app);
+    let Workload::Kustomization(object) = &mut paused.workload else {
+        panic!()
+    };
+    object.metadata.generation = Some(7);
+    object.spec.suspend = Some(true);
+    annotate(&mut paused, PAUSED, Some(json!(7)));
+    assert_eq!(to_application(&paused).unwrap(), app);
+    let again = to_flux(&app, &ConvertOptions::default(), Some(&paused)).unwrap();
+    assert!(!again.workload.is_suspended());
+    let annotations = again.workload.metadata().annotations.clone();
+    assert!(!annotations.unwrap_or_default().contains_key(PAUSED));
+    // Somebody has resumed and suspended it since.
+    let Workload::Kustomization(object) = &mut paused.workload else {
+        panic!()
+    };
+    object.metadata.generation = Some(9);
+    assert!(to_application(&paused).unwrap().suspended);
 }
 
 #[test]

@@ -4,6 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use anyhow::Result;
 use gitops_core::ErrorKind;
+use gitops_flux::FluxResource as _;
+use gitops_flux::convert::{
+    ConvertOptions, Parts, SourceObject, Workload, to_application, to_flux,
+};
 use gitops_flux::kind::{HELM, IMAGE, KUSTOMIZE, NOTIFICATION, SOURCE};
 use gitops_flux::types::{
     Alert, Bucket, ExternalArtifact, GitRepository, HelmChart, HelmRelease, HelmRepository,
@@ -186,5 +190,87 @@ fn fluxs_documents_of_earlier_versions_are_read_as_todays() -> Result<()> {
     let all: usize = upgraded.values().sum();
     assert!(all >= 210, "{all} documents of earlier versions");
     assert!(changes.len() >= 7, "{changes:?}");
+    Ok(())
+}
+
+/// A source of the kind that a workload names.
+fn source(kind: &str) -> Option<SourceObject> {
+    let meta = serde_json::json!({"name": "source", "namespace": "flux-system", "uid": "u"});
+    let object =
+        |url: &str| serde_json::json!({"metadata": meta, "spec": {"interval": "1m", "url": url}});
+    Some(match kind {
+        "GitRepository" => {
+            let object = object("https://git.example.com/x");
+            SourceObject::Git(Box::new(serde_json::from_value(object).ok()?))
+        }
+        "OCIRepository" => {
+            let object = object("oci://registry.example.com/x");
+            SourceObject::Oci(Box::new(serde_json::from_value(object).ok()?))
+        }
+        "HelmRepository" => {
+            let object = object("https://charts.example.com");
+            SourceObject::Helm(Box::new(serde_json::from_value(object).ok()?))
+        }
+        _ => return None,
+    })
+}
+
+#[test]
+fn fluxs_documents_are_applications_that_nobody_changes_by_putting_them() -> Result<()> {
+    let (mut same, mut refused) = (0, BTreeMap::new());
+    for Document { place, value } in SUITE.documents()? {
+        let Ok(mut value) = value else {
+            continue;
+        };
+        value["metadata"]["uid"] = "u".into();
+        let workload = match (value["apiVersion"].as_str(), value["kind"].as_str()) {
+            (Some("helm.toolkit.fluxcd.io/v2"), Some("HelmRelease")) => {
+                serde_json::from_value(value).map(|object| Workload::HelmRelease(Box::new(object)))
+            }
+            (Some("kustomize.toolkit.fluxcd.io/v1"), Some("Kustomization")) => {
+                serde_json::from_value(value)
+                    .map(|object| Workload::Kustomization(Box::new(object)))
+            }
+            _ => continue,
+        };
+        let Ok(workload) = workload else {
+            continue;
+        };
+        let named = match &workload {
+            Workload::HelmRelease(object) => object.source_ref(),
+            Workload::Kustomization(object) => object.source_ref(),
+        };
+        // What names no source of an application cannot be put.
+        let Some(source) = source(&named.unwrap_or_default().kind) else {
+            continue;
+        };
+        let parts = Parts {
+            source: Some(source),
+            workload,
+        };
+        let app = to_application(&parts)?;
+        match to_flux(&app, &ConvertOptions::default(), Some(&parts)) {
+            // What a document leaves out that the definition requires is filled in.
+            Ok(mut put) => {
+                match (&mut put.workload, &parts.workload) {
+                    (Workload::HelmRelease(put), Workload::HelmRelease(before)) => {
+                        put.spec.interval.clone_from(&before.spec.interval);
+                    }
+                    (Workload::Kustomization(put), Workload::Kustomization(before)) => {
+                        put.spec.interval.clone_from(&before.spec.interval);
+                    }
+                    _ => {}
+                }
+                assert_eq!(put, parts, "{place}");
+                same += 1;
+            }
+            Err(error) => {
+                assert_eq!(error.kind(), ErrorKind::InvalidInput, "{place}: {error}");
+                *refused.entry(error.to_string()).or_insert(0) += 1;
+            }
+        }
+    }
+    println!("{same} came through; refused: {refused:#?}");
+    assert!(same >= 80, "{same}");
     Ok(())
 }

@@ -3,7 +3,6 @@
 use gitops_core::application::{AppRef, Application};
 use gitops_core::{Error, ErrorKind, Result, ResultExt as _};
 use http::Method;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::FluxBackend;
@@ -17,6 +16,8 @@ use crate::types::{HelmChart, HelmRelease, Kustomization, ObjectReference};
 
 /// What the name of a `HelmRelease` ends in where a `Kustomization` has its name.
 pub(super) const SUFFIX: &str = ".helmrelease";
+/// What the API server says of a write at a version that is no more.
+const MODIFIED: &str = "the object has been modified";
 
 /// The objects of one application, as they were read.
 #[derive(Clone, Debug)]
@@ -104,7 +105,7 @@ fn text(value: &Value, field: &str) -> String {
         .to_owned()
 }
 
-fn read_workload(kind: FluxKind, value: &Value) -> Result<Workload> {
+pub(super) fn read_workload(kind: FluxKind, value: &Value) -> Result<Workload> {
     let named = FluxRef::new(kind, text(value, "namespace"), text(value, "name"));
     Ok(match kind {
         FluxKind::HelmRelease => {
@@ -233,30 +234,28 @@ impl FluxBackend {
         answer.await.context(|| format!("patch {object}"))
     }
 
-    /// Makes an object.
+    /// Makes an object; with `dry_run` it is only asked whether that would be refused.
     pub(crate) async fn create_object(
         &self,
         kind: FluxKind,
         namespace: &str,
-        object: &impl Serialize,
+        object: &Value,
+        dry_run: bool,
     ) -> Result<Value> {
-        self.write(
-            Method::POST,
-            kind,
-            &collection(kind, Some(namespace))?,
-            object,
-        )
-        .await
+        let path = collection(kind, Some(namespace))?;
+        self.write(Method::POST, kind, &path, object, dry_run).await
     }
 
-    /// Replaces an object at the version that it has in it.
+    /// Replaces an object at the version that it has in it; with `dry_run` it is only asked whether that would be refused.
     pub(crate) async fn replace_object(
         &self,
         object: &FluxRef,
-        with: &impl Serialize,
+        with: &Value,
+        dry_run: bool,
     ) -> Result<Value> {
         let path = path_of(&self.manager.resolve(object))?;
-        self.write(Method::PUT, object.kind, &path, with).await
+        self.write(Method::PUT, object.kind, &path, with, dry_run)
+            .await
     }
 
     async fn write(
@@ -264,29 +263,48 @@ impl FluxBackend {
         method: Method,
         kind: FluxKind,
         path: &str,
-        object: &impl Serialize,
+        object: &Value,
+        dry_run: bool,
     ) -> Result<Value> {
-        let query = [
+        let mut query = vec![
             (
                 "fieldManager",
                 self.manager.options().field_manager.as_str(),
             ),
             ("fieldValidation", "Strict"),
         ];
-        let body = serde_json::to_vec(object)
-            .map_err(|error| Error::internal("the object cannot be written").with_source(error))?;
+        if dry_run {
+            query.push(("dryRun", "All"));
+        }
         let request = Request {
             method,
             path: with_query(path, &query),
             content_type: Some("application/json"),
-            body,
+            body: object.to_string().into_bytes(),
             kind: Some(kind),
         };
         self.manager.requests.once(&request).await?.value()
     }
 }
 
+/// The version of an object that was written.
+pub(super) fn version_of(written: &Value) -> &str {
+    written["metadata"]["resourceVersion"]
+        .as_str()
+        .unwrap_or_default()
+}
+
 /// Whether somebody else was faster.
 pub(crate) fn was_overtaken(error: &Error) -> bool {
     error.kind() == ErrorKind::Conflict
+}
+
+/// Whether that is all: with what is there by now it may go well.
+pub(super) fn was_modified(error: &Error) -> bool {
+    was_overtaken(error) && error.message().contains(MODIFIED)
+}
+
+/// Somebody else was faster.
+pub(super) fn modified(object: &FluxRef) -> Error {
+    Error::conflict(format!("{object}: {MODIFIED}"))
 }

@@ -1,14 +1,14 @@
 //! All applications of a namespace, or of all, with one list for each kind.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 use gitops_core::application::AppRef;
 use gitops_core::backend::Selector;
-use gitops_core::{Error, Result};
+use gitops_core::{Error, ErrorKind, Result};
 use serde_json::Value;
 
 use super::FluxBackend;
-use super::access::{Loaded, SUFFIX, reference};
+use super::access::{Loaded, SUFFIX, read_source, reference};
 use crate::convert::{Parts, SourceObject, Workload};
 use crate::kind::{FluxKind, FluxResource};
 use crate::manager::read::says_not_installed;
@@ -108,7 +108,7 @@ impl FluxBackend {
         Ok(())
     }
 
-    /// The objects of a selector's namespace. Sources of other namespaces are not read where only one is: what names one of them is told without it.
+    /// The objects of a selector's namespace, and the sources and charts of other namespaces that they name, as far as those may be read.
     pub(super) async fn snapshot(&self, selector: &Selector) -> Result<Snapshot> {
         let options = self.scope(selector);
         let mut all = Snapshot::default();
@@ -150,7 +150,45 @@ impl FluxBackend {
             charts.insert(named, object);
         })
         .await?;
+        if let Some(namespace) = &options.namespace {
+            self.add_from_elsewhere(namespace, &mut all).await?;
+        }
         Ok(all)
+    }
+
+    async fn add_from_elsewhere(&self, own: &str, all: &mut Snapshot) -> Result<()> {
+        let named: HashSet<FluxRef> = all
+            .workloads
+            .values()
+            .flat_map(|workload| {
+                let source = workload
+                    .source_ref()
+                    .and_then(|named| reference(&named, workload.namespace()));
+                let chart = match workload {
+                    Workload::HelmRelease(object) => chart_of(object),
+                    Workload::Kustomization(_) => None,
+                };
+                [source, chart].into_iter().flatten()
+            })
+            .filter(|named| named.namespace != own)
+            .collect();
+        for named in named {
+            let value = match self.find(&named).await {
+                Ok(Some(value)) => value,
+                Ok(None) => continue,
+                Err(error) if error.kind() == ErrorKind::PermissionDenied => continue,
+                Err(error) => return Err(error),
+            };
+            // One that cannot be read is as one that is not there: it is nobody's of this namespace.
+            if named.kind == FluxKind::HelmChart {
+                if let Ok(chart) = serde_json::from_value(value) {
+                    all.charts.insert(named, chart);
+                }
+            } else if let Ok(Some(source)) = read_source(named.kind, value) {
+                all.sources.insert(named, source);
+            }
+        }
+        Ok(())
     }
 }
 

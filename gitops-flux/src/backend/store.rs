@@ -1,6 +1,14 @@
 //! Applications, kept as Flux's objects.
+//!
+//! Two objects are not written in one step. An update that changes both first notes itself in the workload ([`PUTTING`](crate::convert::PUTTING)), and suspends it for as long where the old settings
+//! must not meet the new source; then it writes the source, at the version that was read, and last the workload. What the API server would refuse it is asked before anything is changed. Of two that
+//! update at once the second waits for the first, and then for none whose note is older than [`write::STALE`]: what died half-way is finished by whoever puts, suspends or resumes next.
 
+mod delete;
+mod source;
 mod write;
+
+use std::time::Duration;
 
 use async_trait::async_trait;
 use gitops_core::application::{AppRef, Application};
@@ -8,33 +16,26 @@ use gitops_core::backend::{
     ApplicationStore, DeleteOptions, ListOptions, Propagation, PutMode, PutOutcome, Stored,
 };
 use gitops_core::{Error, ErrorKind, Result};
-use serde_json::{Value, json};
 use sha2::{Digest as _, Sha256};
 
-use super::access::{Loaded, reference, was_overtaken};
+use super::access::{Loaded, was_modified, was_overtaken};
 use super::snapshot::broken;
 use super::{FluxBackend, status};
-use crate::convert::{Parts, to_flux};
+use crate::convert::{Parts, is_paused, suspension, to_flux};
 use crate::kind::FluxKind;
-use crate::manager::{DeleteOptions as Deletion, FluxRef};
-use crate::types::DeletionPolicy;
+use crate::manager::FluxRef;
 
-/// What a workload that is to be deleted depends on: nothing has that name.
-const FINALIZER_GUARD: &str = "gitops.rs-is-being-deleted";
 /// How often a write is tried again that lost a race.
 const RACES: usize = 10;
+/// How long to wait for somebody else's put before each look.
+const PAUSE: Duration = Duration::from_millis(300);
 
 impl FluxBackend {
-    /// The version of an application: of what it says, and not of what the controllers write beside it.
-    fn version(loaded: &Loaded, app: &Application) -> Result<String> {
-        let json = serde_json::to_vec(app)
+    /// The version of an application: of what it says, and not of what the controllers write beside it, nor of how it is called where it has a twin.
+    fn version(&self, parts: &Parts) -> Result<String> {
+        let json = serde_json::to_vec(&self.application(parts)?)
             .map_err(|error| Error::internal("an application is no JSON").with_source(error))?;
-        let uid = loaded
-            .workload()
-            .metadata()
-            .uid
-            .as_deref()
-            .unwrap_or_default();
+        let uid = parts.workload.metadata().uid.as_deref().unwrap_or_default();
         let mut hasher = Sha256::new();
         hasher.update(uid);
         hasher.update(json);
@@ -50,129 +51,82 @@ impl FluxBackend {
         app
     }
 
-    fn stored(&self, loaded: &Loaded, with_status: bool) -> Result<Stored> {
-        let app = self.application(&loaded.parts)?;
+    /// The application as it is called `name`: its objects may have a shorter one.
+    fn read(&self, loaded: &Loaded, name: &str) -> Result<Application> {
+        let mut app = self.application(&loaded.parts)?;
+        name.clone_into(&mut app.name);
+        Ok(app)
+    }
+
+    fn stored(&self, loaded: &Loaded, name: &str, with_status: bool) -> Result<Stored> {
         Ok(Stored {
-            version: Self::version(loaded, &app)?,
-            app,
+            version: self.version(&loaded.parts)?,
+            app: self.read(loaded, name)?,
             status: with_status.then(|| status::of(loaded)).transpose()?,
         })
     }
 
-    /// What is to be written for `app`, with its namespace.
+    /// What is to be written for `app`, with its namespace, and with the name that its objects have.
     fn wanted(&self, app: &Application, before: Option<&Parts>) -> Result<Parts> {
         let mut app = app.clone();
         self.namespace_of(&app.app_ref())
             .clone_into(&mut app.namespace);
+        if let Some(before) = before {
+            before.workload.name().clone_into(&mut app.name);
+        }
         to_flux(&app, &self.options.convert, before)
     }
 
     async fn outcome(&self, app: &AppRef, created: bool, changed: bool) -> Result<PutOutcome> {
         let loaded = self.load(app).await?;
-        let now = self.application(&loaded.parts)?;
         Ok(PutOutcome {
             created,
             changed,
-            version: Self::version(&loaded, &now)?,
+            version: self.version(&loaded.parts)?,
         })
     }
 
-    async fn forget(&self, object: &FluxRef) -> Result<()> {
-        match self.manager.delete(object, &Deletion::default()).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
-
+    /// Writes what says whether it is suspended, and nothing else of the workload.
     async fn set_suspended(&self, app: &AppRef, suspended: bool) -> Result<()> {
         for _ in 0..RACES {
             let loaded = self.load(app).await?;
             let mut now = self.application(&loaded.parts)?;
-            if now.suspended == suspended {
+            if write::is_being_put(&loaded) {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            if now.suspended == suspended && !is_paused(loaded.workload()) {
                 return Ok(());
             }
-            now.suspended = suspended;
             if loaded.is_deleting() {
                 return Err(Error::conflict(format!(
                     "application {app} is being deleted"
                 )));
             }
-            match self.replace_workload(&loaded, &now).await {
+            now.suspended = suspended;
+            let patch = suspension(&now, &loaded.parts)?;
+            match self
+                .patch_at(&loaded.workload_ref(), loaded.version(), patch)
+                .await
+            {
                 Err(error) if was_overtaken(&error) => {}
-                other => return other,
+                other => return other.map(drop),
             }
         }
-        Err(Error::conflict(format!(
-            "application {app} changes all the time"
-        )))
+        Err(changes(app))
     }
+}
 
-    /// Suspends and resumes, whatever else the application is: one that others made need not be one that could be put.
-    async fn replace_workload(&self, loaded: &Loaded, app: &Application) -> Result<()> {
-        let is_foreign = self.wanted(app, Some(&loaded.parts)).is_err();
-        if !is_foreign {
-            return self.replace(loaded, app).await;
-        }
-        let suspend = match app.suspended {
-            true => json!(true),
-            false => Value::Null,
-        };
-        let patch = json!({
-            "metadata": {"annotations": {crate::convert::SYNC: null}},
-            "spec": {"suspend": suspend},
-        });
-        self.patch_at(&loaded.workload_ref(), loaded.version(), patch)
-            .await
-            .map(drop)
-    }
-
-    /// Whether another workload of the namespace has the same source.
-    async fn is_shared(&self, loaded: &Loaded, source: &FluxRef) -> Result<bool> {
-        let selector = gitops_core::backend::Selector {
-            namespace: Some(loaded.workload().namespace().to_owned()),
-            ..Default::default()
-        };
-        let all = self.snapshot(&selector).await?;
-        let own = loaded.workload_ref();
-        Ok(all.workloads.iter().any(|(named, workload)| {
-            let of = workload
-                .source_ref()
-                .and_then(|named| reference(&named, workload.namespace()));
-            *named != own && of.as_ref() == Some(source)
-        }))
-    }
-
-    async fn delete_workload(&self, loaded: &Loaded, options: &DeleteOptions) -> Result<()> {
-        let named = loaded.workload_ref();
-        let uid = loaded.workload().metadata().uid.clone();
-        let patch = match options.cascade {
-            // A suspended workload leaves what it deployed.
-            false => json!({"spec": {"suspend": true}}),
-            true => {
-                // It is resumed so that it deletes, and waits for what never comes so that it applies nothing before.
-                let mut patch =
-                    json!({"spec": {"suspend": null, "dependsOn": [{"name": FINALIZER_GUARD}]}});
-                if !loaded.workload().is_helm() {
-                    patch["spec"]["deletionPolicy"] = json!(DeletionPolicy::Delete);
-                }
-                patch
-            }
-        };
-        self.patch_at(&named, loaded.version(), patch).await?;
-        let deletion = Deletion {
-            uid,
-            ..Deletion::default()
-        };
-        match self.manager.delete(&named, &deletion).await {
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(()),
-            other => other,
-        }
-    }
+fn changes(app: &AppRef) -> Error {
+    Error::conflict(format!("application {app} changes all the time"))
 }
 
 #[async_trait]
 impl ApplicationStore for FluxBackend {
-    /// The source is written before the workload: between the two, others see the new source with the old workload, which is suspended for as long when both change.
+    /// The source is written before the workload: between the two, others see the new source with the old workload, which is suspended for as long when both change. What the API server refuses
+    /// changes nothing; when it goes away between the two, the source is put back, or if that fails too the application stays as it is half-way, and the next put finishes it.
+    ///
+    /// Errors besides the contract's: `Conflict` for a source that is there and was not made for the application, and while another put is at work.
     async fn put(&self, app: &Application, mode: PutMode) -> Result<PutOutcome> {
         let name = app.app_ref();
         for _ in 0..RACES {
@@ -196,12 +150,15 @@ impl ApplicationStore for FluxBackend {
                     "application {name} is being deleted"
                 )));
             }
-            let now = self.application(&loaded.parts);
+            if write::is_being_put(&loaded) {
+                tokio::time::sleep(PAUSE).await;
+                continue;
+            }
+            let now = self.read(&loaded, &name.name);
             let same = now.as_ref().is_ok_and(|now| *now == self.normal(app));
             match &mode {
                 PutMode::Update(version) => {
-                    let now = now?;
-                    if Self::version(&loaded, &now)? != *version {
+                    if self.version(&loaded.parts)? != *version {
                         return Err(Error::conflict(format!(
                             "application {name} was changed meanwhile"
                         )));
@@ -214,25 +171,21 @@ impl ApplicationStore for FluxBackend {
                 }
                 PutMode::Create | PutMode::Upsert => {}
             }
-            if same {
+            if same && !is_paused(loaded.workload()) {
                 return self.outcome(&name, false, false).await;
             }
-            match self.replace(&loaded, app).await {
+            match self.replace(&loaded, app, &mode).await {
                 Ok(()) => return self.outcome(&name, false, true).await,
                 // Its status may have been written: look again.
-                Err(error)
-                    if was_overtaken(&error)
-                        && error.message().contains("the object has been modified") => {}
+                Err(error) if was_modified(&error) => {}
                 Err(error) => return Err(error),
             }
         }
-        Err(Error::conflict(format!(
-            "application {name} changes all the time"
-        )))
+        Err(changes(&name))
     }
 
     async fn get(&self, app: &AppRef) -> Result<Stored> {
-        self.stored(&self.load(app).await?, true)
+        self.stored(&self.load(app).await?, &app.name, true)
     }
 
     async fn list(&self, options: &ListOptions) -> Result<Vec<Stored>> {
@@ -241,9 +194,9 @@ impl ApplicationStore for FluxBackend {
         let mut errors: Vec<Error> = Vec::new();
         for (named, workload) in &all.workloads {
             let loaded = all.loaded(workload);
-            match self.stored(&loaded, options.with_status) {
-                Ok(mut stored) => {
-                    stored.app.name = all.name(self, named).name;
+            let name = all.name(self, named).name;
+            match self.stored(&loaded, &name, options.with_status) {
+                Ok(stored) => {
                     if self.selects(&options.selector, &stored.app) {
                         found.push(stored);
                     }
@@ -273,7 +226,8 @@ impl ApplicationStore for FluxBackend {
         Ok(found)
     }
 
-    /// With `cascade` the controller deletes what it deployed, dependents later; `Unsupported` for [`Propagation::Orphan`]. A source that was made for the application goes too, unless others use it.
+    /// With `cascade` the controller deletes what it deployed, dependents later; `Unsupported` for [`Propagation::Orphan`]. A source that was made for the application goes too, unless something
+    /// else names it, or it may not be looked everywhere whether something does. An operation that runs ends.
     async fn delete(&self, app: &AppRef, options: &DeleteOptions) -> Result<()> {
         if options.cascade && options.propagation == Propagation::Orphan {
             return Err(Error::unsupported(
@@ -282,7 +236,17 @@ impl ApplicationStore for FluxBackend {
             ));
         }
         for _ in 0..RACES {
-            let loaded = self.load(app).await?;
+            let loaded = match self.load(app).await {
+                Ok(loaded) => loaded,
+                // A deletion before this one may have come no further than that.
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return match self.forget_left_sources(app).await? {
+                        true => Ok(()),
+                        false => Err(error),
+                    };
+                }
+                Err(error) => return Err(error),
+            };
             if !loaded.is_deleting() {
                 match self.delete_workload(&loaded, options).await {
                     Err(error) if was_overtaken(&error) => continue,
@@ -296,15 +260,12 @@ impl ApplicationStore for FluxBackend {
             if let Some(source) = &loaded.parts.source
                 && source.is_own(loaded.workload().name())
                 && let Some(named) = loaded.source_ref()
-                && !self.is_shared(&loaded, &named).await?
             {
-                self.forget(&named).await?;
+                self.forget_source(&named, &loaded.workload_ref()).await?;
             }
             return Ok(());
         }
-        Err(Error::conflict(format!(
-            "application {app} changes all the time"
-        )))
+        Err(changes(app))
     }
 
     async fn suspend(&self, app: &AppRef) -> Result<()> {

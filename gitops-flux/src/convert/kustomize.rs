@@ -4,7 +4,9 @@ use gitops_core::application::{Application, Directory, Kustomize, Render, Source
 use gitops_core::{Error, Result};
 
 use super::check::{path, refused, variables};
-use super::{ConvertOptions, automated, destination, flag, is_manual, kube_config, list, text};
+use super::{
+    ConvertOptions, automated, destination, flag, is_manual, kube_config, list, same, text,
+};
 use crate::types::{CommonMetadata, Image, Kustomization, ObjectReference, Patch};
 
 /// The path as Flux has it, from the source's root.
@@ -26,11 +28,14 @@ pub(super) fn path_to(path: Option<&str>) -> Option<String> {
     text(clean(path.unwrap_or_default().trim_start_matches('/')))
 }
 
+/// Writes what the application changes of what the objects said of it before.
 pub(super) fn update(
     app: &Application,
+    was: Option<&Application>,
     from: &Source,
     source: ObjectReference,
     options: &ConvertOptions,
+    runs: bool,
     object: &mut Kustomization,
 ) -> Result<()> {
     if from.chart.is_some() {
@@ -39,20 +44,10 @@ pub(super) fn update(
             "only a Helm repository has charts by name",
         ));
     }
-    let default = Kustomize::default();
-    let settings = match &from.render {
-        Render::Auto => &default,
-        Render::Directory(settings) => {
-            directory(settings)?;
-            &default
-        }
-        Render::Kustomize(settings) => &**settings,
-        Render::Plugin(_) => {
-            return Err(refused("sources[0].render.plugin", "Flux has no plugins"));
-        }
-        Render::Helm(_) => return Err(Error::internal("a chart is no Kustomization")),
-        _ => return Err(refused("sources[0].render", "Flux does not know it")),
-    };
+    let settings = &settings(from)?;
+    let before = was.and_then(|was| was.sources.first());
+    let known = before.and_then(|before| self::settings(before).ok());
+    let known = known.as_ref();
     check(settings)?;
     let spec = &mut object.spec;
     if spec.source_ref.kind != source.kind || spec.source_ref.name != source.name {
@@ -62,7 +57,9 @@ pub(super) fn update(
         spec.path = path_from(from.path.as_deref());
     }
     spec.interval.get_or_insert_with(|| options.interval.into());
-    if let Some(retry) = &app.sync_policy.retry {
+    if let Some(retry) = &app.sync_policy.retry
+        && !same(was, app, |app| &app.sync_policy.retry)
+    {
         // Flux waits equally long each time.
         let wait = retry
             .backoff
@@ -70,46 +67,74 @@ pub(super) fn update(
             .max(std::time::Duration::from_millis(100));
         spec.retry_interval = Some(wait.into());
     }
-    if object.metadata.uid.is_none() {
+    if was.is_none() {
         spec.timeout = Some(options.timeout.into());
         spec.wait = Some(true);
     }
-    spec.prune = Some(
-        !is_manual(app)
-            && app
-                .sync_policy
-                .automated
-                .is_some_and(|automated| automated.prune),
-    );
-    spec.suspend = flag(is_manual(app) || app.suspended);
+    let prune = !is_manual(app)
+        && app
+            .sync_policy
+            .automated
+            .is_some_and(|automated| automated.prune);
+    // While an operation runs it is the operation's, whose record says what it is otherwise.
+    if was.is_none() || (!runs && spec.prune.unwrap_or_default() != prune) {
+        spec.prune = Some(prune);
+    }
     spec.kube_config = kube_config(&app.destination.cluster, spec.kube_config.take());
-    spec.target_namespace = match text(&settings.namespace) {
-        None => text(&app.destination.namespace),
-        namespace => namespace,
-    };
-    spec.name_prefix = text(&settings.name_prefix);
-    spec.name_suffix = text(&settings.name_suffix);
-    spec.components = list(&settings.components);
-    spec.ignore_missing_components = flag(settings.ignore_missing_components);
-    let images = settings
-        .images
-        .iter()
-        .enumerate()
-        .map(|(n, image)| image_from(&format!("sources[0].render.kustomize.images[{n}]"), image))
-        .collect::<Result<Vec<_>>>()?;
-    spec.images = list(&images);
-    let patches = settings
-        .patches
-        .iter()
-        .enumerate()
-        .map(|(n, patch)| patch_from(&format!("sources[0].render.kustomize.patches[{n}]"), patch))
-        .collect::<Result<Vec<_>>>()?;
-    spec.patches = list(&patches);
-    let labels = (!settings.common_labels.is_empty()).then(|| settings.common_labels.clone());
-    let mut common = spec.common_metadata.take().unwrap_or_default();
-    common.labels = labels;
-    spec.common_metadata = (common != CommonMetadata::default()).then_some(common);
+    if !same(known, settings, |settings| &settings.namespace)
+        || !same(was, app, |app| &app.destination.namespace)
+    {
+        spec.target_namespace = match text(&settings.namespace) {
+            None => text(&app.destination.namespace),
+            namespace => namespace,
+        };
+    }
+    if !same(known, settings, |settings| &settings.name_prefix) {
+        spec.name_prefix = text(&settings.name_prefix);
+    }
+    if !same(known, settings, |settings| &settings.name_suffix) {
+        spec.name_suffix = text(&settings.name_suffix);
+    }
+    if !same(known, settings, |settings| &settings.components) {
+        spec.components = list(&settings.components);
+    }
+    if !same(known, settings, |known| known.ignore_missing_components) {
+        spec.ignore_missing_components = flag(settings.ignore_missing_components);
+    }
+    if !same(known, settings, |settings| &settings.images) {
+        let images = settings.images.iter().enumerate().map(|(n, image)| {
+            image_from(&format!("sources[0].render.kustomize.images[{n}]"), image)
+        });
+        spec.images = list(&images.collect::<Result<Vec<_>>>()?);
+    }
+    if !same(known, settings, |settings| &settings.patches) {
+        let patches = settings.patches.iter().enumerate().map(|(n, patch)| {
+            patch_from(&format!("sources[0].render.kustomize.patches[{n}]"), patch)
+        });
+        spec.patches = list(&patches.collect::<Result<Vec<_>>>()?);
+    }
+    if !same(known, settings, |settings| &settings.common_labels) {
+        let labels = (!settings.common_labels.is_empty()).then(|| settings.common_labels.clone());
+        let mut common = spec.common_metadata.take().unwrap_or_default();
+        common.labels = labels;
+        spec.common_metadata = (common != CommonMetadata::default()).then_some(common);
+    }
     Ok(())
+}
+
+/// How a source is rendered, where that is by kustomize.
+fn settings(from: &Source) -> Result<Kustomize> {
+    match &from.render {
+        Render::Auto => Ok(Kustomize::default()),
+        Render::Directory(settings) => {
+            directory(settings)?;
+            Ok(Kustomize::default())
+        }
+        Render::Kustomize(settings) => Ok((**settings).clone()),
+        Render::Plugin(_) => Err(refused("sources[0].render.plugin", "Flux has no plugins")),
+        Render::Helm(_) => Err(Error::internal("a chart is no Kustomization")),
+        _ => Err(refused("sources[0].render", "Flux does not know it")),
+    }
 }
 
 fn directory(settings: &Directory) -> Result<()> {
@@ -273,7 +298,13 @@ fn patch_from(field: &str, patch: &serde_json::Value) -> Result<Patch> {
     Ok(made)
 }
 
-pub(super) fn read(object: &Kustomization, from: &mut Source, app: &mut Application) {
+/// What the object says; `prune` is what an operation that runs has noted of it.
+pub(super) fn read(
+    object: &Kustomization,
+    prune: Option<bool>,
+    from: &mut Source,
+    app: &mut Application,
+) {
     let spec = &object.spec;
     from.path = path_to(spec.path.as_deref());
     let common = spec.common_metadata.clone().unwrap_or_default();
@@ -298,5 +329,5 @@ pub(super) fn read(object: &Kustomization, from: &mut Source, app: &mut Applicat
         from.render = Render::Kustomize(Box::new(settings));
     }
     app.destination = destination(spec.kube_config.as_ref(), spec.target_namespace.as_ref());
-    app.sync_policy.automated = automated(spec.prune.unwrap_or_default());
+    app.sync_policy.automated = automated(prune.or(spec.prune).unwrap_or_default());
 }

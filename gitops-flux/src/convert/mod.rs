@@ -26,6 +26,7 @@ mod parts;
 mod revision;
 mod set;
 mod source;
+mod suspend;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -41,6 +42,8 @@ pub(crate) use self::check::option_is_fulfilled;
 pub use self::parts::{Parts, SourceObject, Workload};
 pub(crate) use self::revision::{GitTarget, OciTarget, is_commit, reported};
 pub(crate) use self::source::{PINNED, own_target};
+pub(crate) use self::suspend::{is_paused, suspension};
+use crate::types::annotation::SHARD;
 
 /// The annotation with what Flux has no field for.
 pub const KEPT: &str = "gitops.rs/kept";
@@ -54,6 +57,10 @@ pub const MANUAL: &str = "manual";
 pub const SUSPENDED: &str = "suspended";
 /// The annotation with the running or last operation.
 pub(crate) const OPERATION: &str = "gitops.rs/operation";
+/// The annotation of a workload that is being put together with its source: a name for the put.
+pub(crate) const PUTTING: &str = "gitops.rs/putting";
+/// The annotation of a workload that is suspended only while it is put: the generation that this suspension made. In any other generation somebody has changed it since, and it says nothing.
+pub(crate) const PAUSED: &str = "gitops.rs/paused";
 /// What our own annotations begin with.
 pub(crate) const PREFIX: &str = "gitops.rs/";
 
@@ -76,16 +83,36 @@ pub struct ConvertOptions {
     pub timeout: Duration,
     /// Which Secret (of the application's own namespace) has the credentials for a repository.
     pub credentials: Credentials,
+    /// Registries, `HOST` or `HOST:PORT`, that speak plain HTTP: an `OCIRepository`, or a `HelmRepository` of type `oci`, of one of them gets `insecure: true`, unless somebody has set it.
+    pub insecure: Vec<String>,
+    /// The service account, of the application's own namespace, in whose name a new workload applies. Without one it applies with all rights of Flux's controller, unless that has a
+    /// `--default-service-account`.
+    pub service_account: Option<String>,
+    /// Labels of new sources and workloads, besides those of the application, which win. They stay when the application is put again, and are not shown as the application's own.
+    pub labels: BTreeMap<String, String>,
+}
+
+impl ConvertOptions {
+    fn is_insecure(&self, url: &str) -> bool {
+        let origin = source::origin(url);
+        let host = origin.split_once("://").map_or("", |(_, host)| host);
+        self.insecure
+            .iter()
+            .any(|insecure| insecure.eq_ignore_ascii_case(host))
+    }
 }
 
 impl Default for ConvertOptions {
-    /// 1 minute, 10 minutes, 5 minutes; no credentials.
+    /// 1 minute, 10 minutes, 5 minutes; no credentials, no plain registries, no service account, no labels.
     fn default() -> Self {
         Self {
             source_interval: Duration::from_secs(60),
             interval: Duration::from_secs(600),
             timeout: Duration::from_secs(300),
             credentials: Credentials::default(),
+            insecure: Vec::new(),
+            service_account: None,
+            labels: BTreeMap::new(),
         }
     }
 }
@@ -135,7 +162,9 @@ pub(crate) fn is_manual(app: &Application) -> bool {
         .is_some_and(|automated| automated.is_enabled())
 }
 
-/// The objects of an application. With `before`, what they are at present: what core has no place for, and intervals, stay as they are.
+/// The objects of an application. With `before`, what they are at present: what core has no place for, intervals, and all that the application does not change stay as they are.
+///
+/// An application that was read from objects, and is written over them unchanged, changes nothing in them, whoever made them.
 ///
 /// # Errors
 /// `InvalidInput` for what Flux would do differently, naming the field; `Conflict` when the application uses a source that was not made for it and asks for another one.
@@ -157,68 +186,93 @@ pub fn to_flux(
             "sources[0]: an application does not change between Kustomization and HelmRelease; delete it first",
         ));
     }
-    metadata(made.workload.metadata_mut(), app);
-    source::update(app, source, options, &mut made)?;
+    // What the objects say by now; a damaged annotation is replaced.
+    let was = match before {
+        Some(before) => Some(to_application(before).or_else(|_| read(before))?),
+        None => None,
+    };
+    let was = was.as_ref();
+    let runs = running(made.workload.metadata()).is_some();
+    metadata(made.workload.metadata_mut(), app, options, was.is_none());
+    suspend::write(&mut made.workload, app);
+    source::update(app, was, source, options, &mut made)?;
     let source_name = made.source_reference(app);
     match &mut made.workload {
         Workload::Kustomization(object) => {
-            kustomize::update(app, source, source_name, options, object)?
+            kustomize::update(app, was, source, source_name, options, runs, object)?
         }
-        Workload::HelmRelease(object) => helm::update(app, source, source_name, options, object)?,
+        Workload::HelmRelease(object) => {
+            helm::update(app, was, source, source_name, options, runs, object)?
+        }
+    }
+    if was.is_none() && options.service_account.is_some() {
+        let account = options.service_account.clone();
+        match &mut made.workload {
+            Workload::Kustomization(object) => object.spec.service_account_name = account,
+            Workload::HelmRelease(object) => object.spec.service_account_name = account,
+        }
     }
     keep(app, &mut made)?;
     Ok(made)
 }
 
+/// Whether the objects say already what the application says there: then it stays as somebody wrote it.
+fn same<'a, S, T: PartialEq>(was: Option<&'a S>, now: &'a S, of: impl Fn(&'a S) -> T) -> bool {
+    was.is_some_and(|was| of(was) == of(now))
+}
+
 /// Labels and annotations of the workload; those of ours and of the controllers stay.
-fn metadata(meta: &mut ObjectMeta, app: &Application) {
+fn metadata(meta: &mut ObjectMeta, app: &Application, options: &ConvertOptions, is_new: bool) {
     meta.name = Some(app.name.clone());
     if !app.namespace.is_empty() {
         meta.namespace = Some(app.namespace.clone());
     }
-    meta.labels = (!app.labels.is_empty()).then(|| app.labels.clone());
+    let mut labels = app.labels.clone();
+    let mut others = meta.labels.take().unwrap_or_default();
+    // Which controller acts on it is not for an application to forget.
+    others.retain(|key, _| key == SHARD || options.labels.contains_key(key));
+    if is_new {
+        others.extend(options.labels.clone());
+    }
+    for (key, value) in others {
+        labels.entry(key).or_insert(value);
+    }
+    meta.labels = (!labels.is_empty()).then_some(labels);
     let mut annotations = app.annotations.clone();
     for (key, value) in meta.annotations.take().unwrap_or_default() {
         if key.starts_with(PREFIX) || TRANSIENT.contains(&key.as_str()) {
             annotations.insert(key, value);
         }
     }
-    match (is_manual(app), app.suspended) {
-        (true, _) => annotations.insert(SYNC.to_owned(), MANUAL.to_owned()),
-        (false, true) => annotations.insert(SYNC.to_owned(), SUSPENDED.to_owned()),
-        (false, false) => annotations.remove(SYNC),
-    };
+    annotations.remove(PUTTING);
     meta.annotations = Some(annotations);
+}
+
+/// What the objects do not say of the application, as it is kept with them.
+fn to_keep(app: &Application, made: &Parts) -> Result<Option<String>> {
+    let json = |app: &Application| {
+        let mut app = app.clone();
+        app.namespace.clear();
+        serde_json::to_value(app)
+            .map_err(|error| Error::internal("an application is no JSON").with_source(error))
+    };
+    kept::difference(&json(&read(made)?)?, &json(app)?)
 }
 
 /// Writes down what the objects do not say, and makes sure that all comes back.
 fn keep(app: &Application, made: &mut Parts) -> Result<()> {
-    let annotations = made
-        .workload
-        .metadata_mut()
-        .annotations
-        .get_or_insert_default();
-    annotations.remove(KEPT);
+    let kept = to_keep(app, made)?;
+    let meta = made.workload.metadata_mut();
+    let annotations = meta.annotations.get_or_insert_default();
+    match kept {
+        Some(kept) => annotations.insert(KEPT.to_owned(), kept),
+        None => annotations.remove(KEPT),
+    };
+    if annotations.is_empty() {
+        meta.annotations = None;
+    }
     let mut app = app.clone();
     app.namespace.clear();
-    let json = |app: &Application| {
-        serde_json::to_value(app)
-            .map_err(|error| Error::internal("an application is no JSON").with_source(error))
-    };
-    let mut shown = read(made)?;
-    shown.namespace.clear();
-    let kept = kept::difference(&json(&shown)?, &json(&app)?)?;
-    let annotations = made
-        .workload
-        .metadata_mut()
-        .annotations
-        .get_or_insert_default();
-    if let Some(kept) = kept {
-        annotations.insert(KEPT.to_owned(), kept);
-    }
-    if annotations.is_empty() {
-        made.workload.metadata_mut().annotations = None;
-    }
     let mut back = to_application(made)?;
     back.namespace.clear();
     if back != app {
@@ -258,24 +312,26 @@ fn read(parts: &Parts) -> Result<Application> {
     let annotations = meta.annotations.clone().unwrap_or_default();
     let noted = annotations.get(SYNC).map(String::as_str);
     let is_manual = noted == Some(MANUAL);
-    // While an operation runs nothing is suspended, whatever it is otherwise.
-    let is_suspended =
-        parts.workload.is_suspended() || (noted == Some(SUSPENDED) && is_running(&annotations));
+    let running = running(meta);
     let visible: BTreeMap<_, _> = annotations
-        .into_iter()
+        .iter()
         .filter(|(key, _)| !key.starts_with(PREFIX) && !TRANSIENT.contains(&key.as_str()))
+        .map(|(key, value)| (key.clone(), value.clone()))
         .collect();
     let mut app = Application {
         name: meta.name.clone().unwrap_or_default(),
         namespace: meta.namespace.clone().unwrap_or_default(),
         labels: meta.labels.clone().unwrap_or_default(),
         annotations: visible,
-        suspended: !is_manual && is_suspended,
+        suspended: !is_manual && suspend::read(&parts.workload),
         ..Application::default()
     };
     let mut read = source::read(parts);
     match &parts.workload {
-        Workload::Kustomization(object) => kustomize::read(object, &mut read, &mut app),
+        Workload::Kustomization(object) => {
+            let noted = running.and_then(|record| record["before"]["prune"].as_bool());
+            kustomize::read(object, noted, &mut read, &mut app);
+        }
         Workload::HelmRelease(object) => helm::read(object, &mut read, &mut app),
     }
     app.sources = vec![read];
@@ -285,11 +341,11 @@ fn read(parts: &Parts) -> Result<Application> {
     Ok(app)
 }
 
-/// Whether an operation of the backend is noted that has not ended.
-fn is_running(annotations: &BTreeMap<String, String>) -> bool {
-    let record = annotations.get(OPERATION);
-    let record = record.and_then(|text| serde_json::from_str::<serde_json::Value>(text).ok());
-    record.is_some_and(|record| record["step"] != "ended")
+/// The record of an operation of the backend that has not ended. What it says of the application is right, and not what it has changed for its time.
+fn running(meta: &ObjectMeta) -> Option<serde_json::Value> {
+    let record = meta.annotations.as_ref()?.get(OPERATION)?;
+    let record: serde_json::Value = serde_json::from_str(record).ok()?;
+    (record["step"] != "ended").then_some(record)
 }
 
 /// What Flux does by itself, in core's words.

@@ -1,7 +1,9 @@
 //! The objects that make one application.
 
 use gitops_core::application::{Application, Source, SourceKind};
+use gitops_core::{Error, Result};
 use k8s_openapi::apimachinery::pkg::apis::meta::v1::ObjectMeta;
+use serde_json::Value;
 
 use super::{APPLICATION, source};
 use crate::kind::{FluxKind, FluxResource as _};
@@ -58,6 +60,12 @@ impl SourceObject {
     /// Its metadata, to be changed.
     pub(crate) fn metadata_mut(&mut self) -> &mut ObjectMeta {
         each!(self, object => &mut object.metadata)
+    }
+
+    /// As the API server takes it.
+    pub(crate) fn to_value(&self) -> Result<Value> {
+        each!(self, object => serde_json::to_value(object))
+            .map_err(|error| Error::internal("a source is no JSON").with_source(error))
     }
 
     /// What it offers.
@@ -143,9 +151,28 @@ impl Workload {
         either!(self, object => object.suspended()).unwrap_or_default()
     }
 
+    /// As the API server takes it.
+    pub(crate) fn to_value(&self) -> Result<Value> {
+        either!(self, object => serde_json::to_value(object))
+            .map_err(|error| Error::internal("a workload is no JSON").with_source(error))
+    }
+
+    pub(crate) fn set_suspended(&mut self, suspended: bool) {
+        either!(self, object => object.set_suspended(suspended));
+    }
+
     /// Its source, with the namespace.
     pub(crate) fn source_ref(&self) -> Option<ObjectReference> {
         either!(self, object => object.resolved_source_ref())
+    }
+
+    /// Its label of that name.
+    pub(crate) fn label(&self, name: &str) -> Option<&str> {
+        self.metadata()
+            .labels
+            .as_ref()?
+            .get(name)
+            .map(String::as_str)
     }
 
     /// Its annotation of that name.

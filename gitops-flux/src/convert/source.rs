@@ -1,11 +1,14 @@
 //! A core source and Flux's source object.
 
+use std::collections::BTreeMap;
+
 use gitops_core::application::{Application, Render, Source, SourceKind};
 use gitops_core::{Error, Result};
 
 use super::check::refused;
 use super::revision::{GitTarget, OciTarget};
-use super::{APPLICATION, ConvertOptions, Parts, SourceObject, text};
+use super::{APPLICATION, ConvertOptions, Parts, SourceObject, running, same, text};
+use crate::types::annotation::SHARD;
 use crate::types::{
     GitRepository, GitRepositoryRef, HelmRepository, HelmRepositoryType, LayerOperation,
     LocalObjectReference, OCIRepository, OciLayerSelector, OciRepositoryRef,
@@ -14,6 +17,8 @@ use crate::types::{
 /// The annotation of a source that is pinned for one sync: what its `spec.ref` is otherwise, as JSON.
 pub(crate) const PINNED: &str = "gitops.rs/pinned";
 
+/// The field of a source's revision.
+const TARGET: &str = "sources[0].targetRevision";
 /// The layer of an OCI artifact that is a chart.
 const CHART_LAYER: &str = "application/vnd.cncf.helm.chart.content.v1.tar+gzip";
 
@@ -55,67 +60,67 @@ fn wanted_ignore(source: &Source) -> Option<String> {
     }
 }
 
-/// Makes the source object what the application asks for.
+/// Makes the source object what the application asks for. One that was not made for the application stays as it is.
 pub(super) fn update(
     app: &Application,
+    was: Option<&Application>,
     from: &Source,
     options: &ConvertOptions,
     parts: &mut Parts,
 ) -> Result<()> {
-    let url = url(from);
-    let target = from.target_revision.as_deref();
-    let field = "sources[0].targetRevision";
-    let is_new = parts
+    let before = was.and_then(|was| was.sources.first());
+    let is_own = parts
         .source
         .as_ref()
-        .is_none_or(|source| source.metadata().uid.is_none());
-    let is_own = is_new
+        .is_none_or(|source| source.metadata().uid.is_none() || source.is_own(&app.name));
+    if !is_own {
+        return match before.is_some_and(|before| asks_the_same(before, from)) {
+            true => Ok(()),
+            false => Err(foreign(app, parts.source.as_ref())),
+        };
+    }
+    let is_new = !is_kind(parts.source.as_ref(), from.kind)
         || parts
             .source
             .as_ref()
-            .is_some_and(|source| source.is_own(&app.name));
-    if parts.source.is_none() || (is_own && !is_kind(parts.source.as_ref(), from.kind)) {
-        let fresh = Parts::new(app, from);
-        parts.source = fresh.source;
+            .is_none_or(|source| source.metadata().uid.is_none());
+    if !is_kind(parts.source.as_ref(), from.kind) {
+        parts.source = Parts::new(app, from).source;
     }
-    let secret = options.credentials.find(&url);
-    let before = parts.source.clone();
+    let shard = parts.workload.label(SHARD).map(str::to_owned);
+    let runs = running(parts.workload.metadata()).is_some();
+    let url = url(from);
+    let host = Host {
+        is_another: before.is_none_or(|before| origin(&self::url(before)) != origin(&url)),
+        secret: options.credentials.find(&url),
+        is_insecure: options.is_insecure(&url),
+    };
+    let interval = || options.source_interval.into();
     match (parts.source.as_mut(), from.kind) {
         (Some(SourceObject::Git(object)), SourceKind::Git) => {
-            git(object, from, url, GitTarget::parse(field, target)?)?;
-            object
-                .spec
-                .interval
-                .get_or_insert_with(|| options.source_interval.into());
-            with_secret(&mut object.spec.secret_ref, secret);
+            git(object, from, before, url, runs)?;
+            object.spec.interval.get_or_insert_with(interval);
+            host.credentials(&mut object.spec.secret_ref);
         }
         (Some(SourceObject::Oci(object)), SourceKind::Oci) => {
-            oci(object, from, url, OciTarget::parse(field, target)?);
-            object
-                .spec
-                .interval
-                .get_or_insert_with(|| options.source_interval.into());
-            with_secret(&mut object.spec.secret_ref, secret);
+            oci(object, from, before, url, runs)?;
+            object.spec.interval.get_or_insert_with(interval);
+            host.credentials(&mut object.spec.secret_ref);
+            host.transport(&mut object.spec.insecure);
         }
         (Some(SourceObject::Helm(object)), SourceKind::Helm) => {
-            helm(object, from, url);
-            object
-                .spec
-                .interval
-                .get_or_insert_with(|| options.source_interval.into());
-            with_secret(&mut object.spec.secret_ref, secret);
+            helm(object, from, before, url);
+            object.spec.interval.get_or_insert_with(interval);
+            host.credentials(&mut object.spec.secret_ref);
+            if object.is_oci() {
+                host.transport(&mut object.spec.insecure);
+            }
         }
-        _ => return Err(foreign(app, before.as_ref())),
+        _ => return Err(foreign(app, parts.source.as_ref())),
     }
     let Some(source) = &mut parts.source else {
         return Ok(());
     };
-    if !is_own {
-        return match before.as_ref() == Some(source) {
-            true => Ok(()),
-            false => Err(foreign(app, before.as_ref())),
-        };
-    }
     let meta = source.metadata_mut();
     if !app.namespace.is_empty() {
         meta.namespace = Some(app.namespace.clone());
@@ -123,7 +128,75 @@ pub(super) fn update(
     meta.annotations
         .get_or_insert_default()
         .insert(APPLICATION.to_owned(), app.name.clone());
+    let is_moved = !same(was, app, |app| app.labels.get(SHARD));
+    let mut labels = meta.labels.take().unwrap_or_default();
+    if is_new {
+        for (key, value) in &options.labels {
+            labels.entry(key.clone()).or_insert_with(|| value.clone());
+        }
+    }
+    if let Some(key) = shard.filter(|_| is_new || is_moved) {
+        labels.insert(SHARD.to_owned(), key);
+    }
+    meta.labels = (!labels.is_empty()).then_some(labels);
     Ok(())
+}
+
+/// Whether two sources ask for the same object.
+fn asks_the_same(one: &Source, other: &Source) -> bool {
+    let target = |source: &Source| {
+        source
+            .target_revision
+            .clone()
+            .filter(|_| source.kind != SourceKind::Helm)
+    };
+    one.kind == other.kind
+        && url(one) == url(other)
+        && target(one) == target(other)
+        && wanted_ignore(one) == wanted_ignore(other)
+        && passes_credentials(one) == passes_credentials(other)
+}
+
+/// What depends on where a source is.
+struct Host<'a> {
+    /// It was somewhere else before.
+    is_another: bool,
+    secret: Option<&'a str>,
+    is_insecure: bool,
+}
+
+impl Host<'_> {
+    fn credentials(&self, reference: &mut Option<LocalObjectReference>) {
+        match self.secret {
+            Some(secret) => {
+                if reference.as_ref().is_none_or(|named| named.name != secret) {
+                    *reference = Some(LocalObjectReference::new(secret));
+                }
+            }
+            // What is meant for one host is not for another to read.
+            None if self.is_another => *reference = None,
+            // What somebody else named stays, where nothing is known here.
+            None => {}
+        }
+    }
+
+    fn transport(&self, insecure: &mut Option<bool>) {
+        if self.is_another {
+            *insecure = self.is_insecure.then_some(true);
+        } else if self.is_insecure {
+            insecure.get_or_insert(true);
+        }
+    }
+}
+
+/// How and where a URL leads: scheme, host and port.
+pub(super) fn origin(url: &str) -> String {
+    let (scheme, rest) = url.split_once("://").unwrap_or(("", url));
+    let authority = rest.split(['/', '?', '#']).next().unwrap_or_default();
+    let host = authority
+        .rsplit_once('@')
+        .map_or(authority, |(_, host)| host);
+    format!("{scheme}://{host}").to_ascii_lowercase()
 }
 
 fn foreign(app: &Application, source: Option<&SourceObject>) -> Error {
@@ -149,35 +222,71 @@ fn is_kind(source: Option<&SourceObject>, kind: SourceKind) -> bool {
     )
 }
 
-fn with_secret(reference: &mut Option<LocalObjectReference>, secret: Option<&str>) {
-    // What somebody else named stays, where nothing is known here.
-    if let Some(secret) = secret
-        && reference
-            .as_ref()
-            .is_none_or(|reference| reference.name != secret)
-    {
-        *reference = Some(LocalObjectReference::new(secret));
-    }
-}
-
-fn git(object: &mut GitRepository, from: &Source, url: String, target: GitTarget) -> Result<()> {
+fn git(
+    object: &mut GitRepository,
+    from: &Source,
+    before: Option<&Source>,
+    url: String,
+    runs: bool,
+) -> Result<()> {
     if from.chart.is_some() {
         return Err(refused(
             "sources[0].chart",
             "a chart in Git is named by its path",
         ));
     }
+    let target = GitTarget::parse(TARGET, from.target_revision.as_deref())?;
     object.spec.url = url;
-    object.spec.ignore = match wanted_ignore(from) {
+    ignore(&mut object.spec.ignore, from, before);
+    // Nothing at all means `master`.
+    let changes = own_git_target(object).text() != target.text();
+    follow(
+        &mut object.metadata.annotations,
+        &mut object.spec.git_ref,
+        changes.then(|| Some(git_ref(target))),
+        runs,
+    )
+}
+
+fn ignore(ignore: &mut Option<String>, from: &Source, before: Option<&Source>) {
+    let wanted = wanted_ignore(from);
+    if before.is_some_and(|before| wanted_ignore(before) == wanted) {
+        return;
+    }
+    *ignore = match wanted {
         // What somebody wrote by hand is not ours to take away.
-        None => object.spec.ignore.take().filter(|ignore| !is_ours(ignore)),
+        None => ignore.take().filter(|ignore| !is_ours(ignore)),
         wanted => wanted,
     };
-    // Nothing at all means `master`.
-    if own_git_target(object).text() != target.text() {
-        let annotations = object.metadata.annotations.get_or_insert_default();
+}
+
+/// Makes a source follow `wanted`; none is what it follows already. One that is pinned for an operation that runs stays so, and follows it afterwards.
+fn follow<T: serde::Serialize + serde::de::DeserializeOwned>(
+    annotations: &mut Option<BTreeMap<String, String>>,
+    reference: &mut Option<T>,
+    wanted: Option<Option<T>>,
+    runs: bool,
+) -> Result<()> {
+    let noted: Option<Option<T>> = pinned(annotations.as_ref());
+    let Some(annotations) = annotations
+        .as_mut()
+        .filter(|annotations| annotations.contains_key(PINNED))
+    else {
+        if let Some(wanted) = wanted {
+            *reference = wanted;
+        }
+        return Ok(());
+    };
+    if !runs {
+        // Nobody lets it go any more.
         annotations.remove(PINNED);
-        object.spec.git_ref = Some(git_ref(target));
+        if let Some(own) = wanted.or(noted) {
+            *reference = own;
+        }
+    } else if let Some(wanted) = wanted {
+        let text = serde_json::to_string(&wanted)
+            .map_err(|error| Error::internal("a reference is no JSON").with_source(error))?;
+        annotations.insert(PINNED.to_owned(), text);
     }
     Ok(())
 }
@@ -187,17 +296,23 @@ fn is_ours(ignore: &str) -> bool {
     ignore.starts_with('/') && ignore.ends_with("*/\n") && ignore.matches('\n').count() == 1
 }
 
-fn oci(object: &mut OCIRepository, from: &Source, url: String, target: OciTarget) {
+fn oci(
+    object: &mut OCIRepository,
+    from: &Source,
+    before: Option<&Source>,
+    url: String,
+    runs: bool,
+) -> Result<()> {
+    let target = OciTarget::parse(TARGET, from.target_revision.as_deref())?;
     object.spec.url = url;
-    if own_oci_target(object).text() != target.text() {
-        let annotations = object.metadata.annotations.get_or_insert_default();
-        annotations.remove(PINNED);
-        object.spec.oci_ref = (target != OciTarget::default()).then(|| oci_ref(target));
-    }
-    object.spec.ignore = match wanted_ignore(from) {
-        None => object.spec.ignore.take().filter(|ignore| !is_ours(ignore)),
-        wanted => wanted,
-    };
+    let changes = own_oci_target(object).text() != target.text();
+    follow(
+        &mut object.metadata.annotations,
+        &mut object.spec.oci_ref,
+        changes.then(|| (target != OciTarget::default()).then(|| oci_ref(target))),
+        runs,
+    )?;
+    ignore(&mut object.spec.ignore, from, before);
     if is_helm(from) && object.spec.layer_selector.is_none() {
         object.spec.layer_selector = Some(OciLayerSelector {
             media_type: Some(CHART_LAYER.to_owned()),
@@ -205,9 +320,10 @@ fn oci(object: &mut OCIRepository, from: &Source, url: String, target: OciTarget
             ..OciLayerSelector::default()
         });
     }
+    Ok(())
 }
 
-fn helm(object: &mut HelmRepository, from: &Source, url: String) {
+fn helm(object: &mut HelmRepository, from: &Source, before: Option<&Source>, url: String) {
     object.spec.kind = match url.starts_with("oci://") {
         true => Some(HelmRepositoryType::Oci),
         false => object
@@ -217,9 +333,14 @@ fn helm(object: &mut HelmRepository, from: &Source, url: String) {
             .filter(|kind| *kind != HelmRepositoryType::Oci),
     };
     object.spec.url = url;
-    if let Render::Helm(settings) = &from.render {
-        object.spec.pass_credentials = settings.pass_credentials.then_some(true);
+    let passes = passes_credentials(from);
+    if before.is_none_or(|before| passes_credentials(before) != passes) {
+        object.spec.pass_credentials = passes.then_some(true);
     }
+}
+
+fn passes_credentials(source: &Source) -> bool {
+    matches!(&source.render, Render::Helm(settings) if settings.pass_credentials)
 }
 
 pub(crate) fn git_ref(target: GitTarget) -> GitRepositoryRef {
@@ -255,7 +376,7 @@ fn oci_ref(target: OciTarget) -> OciRepositoryRef {
 
 /// What a pinned source follows otherwise.
 fn pinned<T: serde::de::DeserializeOwned>(
-    annotations: Option<&std::collections::BTreeMap<String, String>>,
+    annotations: Option<&BTreeMap<String, String>>,
 ) -> Option<T> {
     serde_json::from_str(annotations?.get(PINNED)?).ok()
 }

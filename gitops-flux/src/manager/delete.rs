@@ -20,6 +20,8 @@ const REFUSED_FOR: Duration = Duration::from_secs(10);
 pub struct DeleteOptions {
     /// Only the object with this UID, else `Conflict`.
     pub uid: Option<String>,
+    /// Only the object as it is at this `metadata.resourceVersion`, else `Conflict`.
+    pub resource_version: Option<String>,
     /// Waits until it is gone, finalizers run, but no longer than this.
     pub wait: Option<Duration>,
 }
@@ -39,7 +41,7 @@ impl FluxManager {
     /// Without [`DeleteOptions::wait`], `Ok` means that the deletion is accepted: the controller's finalizer may still be at work.
     ///
     /// # Errors
-    /// `NotFound`; `Conflict` for another UID; `Timeout` when it is still there, naming the finalizers that hold it, or when nobody can tell, naming why. Waiting needs the right to `watch`
+    /// `NotFound`; `Conflict` for another UID or version; `Timeout` when it is still there, naming the finalizers that hold it, or when nobody can tell, naming why. Waiting needs the right to `watch`
     /// and `list`, or to `get`: without any, it is given up with `PermissionDenied` after ten seconds.
     pub async fn delete(&self, object: &FluxRef, options: &DeleteOptions) -> Result<()> {
         let object = self.resolve(object);
@@ -55,6 +57,9 @@ impl FluxManager {
         // The one that was looked at, whether the caller named it or not: what takes its place meanwhile is another.
         let wanted = options.uid.as_deref().unwrap_or(uid);
         body["preconditions"] = json!({"uid": wanted});
+        if let Some(version) = &options.resource_version {
+            body["preconditions"]["resourceVersion"] = json!(version);
+        }
         let request = Request {
             method: Method::DELETE,
             path: path_of(object)?,

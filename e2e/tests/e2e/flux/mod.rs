@@ -11,5 +11,6 @@ mod history;
 mod manager;
 mod operations;
 mod reconcile;
+mod store;
 mod support;
 mod tenancy;

@@ -1,20 +1,41 @@
 //! Writing an application: its source first, then its workload.
 
+use std::time::Duration;
+
 use gitops_core::application::Application;
-use gitops_core::backend::PutOutcome;
-use gitops_core::{Error, ErrorKind, Result};
+use gitops_core::backend::{PutMode, PutOutcome};
+use gitops_core::{ErrorKind, Result};
+use jiff::Timestamp;
 use serde_json::{Value, json};
 
 use super::RACES;
-use crate::backend::access::{Loaded, was_overtaken};
+use crate::backend::access::{Loaded, modified, read_workload, version_of, was_overtaken};
+use crate::backend::record::new_id;
 use crate::backend::{FluxBackend, start, status};
-use crate::convert::{Parts, SourceObject, Workload, is_manual};
+use crate::convert::{PAUSED, PUTTING, Parts, SourceObject, Workload, is_manual, is_paused};
 use crate::manager::FluxRef;
+
+/// After so long nobody waits for a put any more: its process has died.
+pub(super) const STALE: Duration = Duration::from_secs(30);
+
+/// Whether somebody else is putting it.
+pub(super) fn is_being_put(loaded: &Loaded) -> bool {
+    let noted = loaded.workload().annotation(PUTTING);
+    // Its name begins with the time, in milliseconds.
+    let began = noted.and_then(|name| name.split_once('-')?.0.parse::<i64>().ok());
+    let age = began.map(|began| Timestamp::now().as_millisecond().abs_diff(began));
+    age.is_some_and(|age| Duration::from_millis(age) < STALE)
+}
 
 impl FluxBackend {
     pub(super) async fn create(&self, app: &Application) -> Result<PutOutcome> {
         let parts = self.wanted(app, None)?;
         let namespace = self.namespace_of(&app.app_ref()).to_owned();
+        let kind = parts.workload.kind();
+        let workload = parts.workload.to_value()?;
+        // Whatever is refused leaves no source behind.
+        self.create_object(kind, &namespace, &workload, true)
+            .await?;
         if !is_manual(app) {
             start::ensure_namespace(self, app, &Default::default()).await?;
         }
@@ -22,166 +43,229 @@ impl FluxBackend {
         if let Some(source) = &parts.source {
             self.write_source(app, &namespace, source).await?;
         }
-        let kind = parts.workload.kind();
-        let created = match &parts.workload {
-            Workload::Kustomization(object) => self.create_object(kind, &namespace, object).await,
-            Workload::HelmRelease(object) => self.create_object(kind, &namespace, object).await,
-        };
-        created?;
+        self.create_object(kind, &namespace, &workload, false)
+            .await?;
         self.outcome(&app.app_ref(), true, true).await
     }
 
-    /// Makes the source, or makes one that was left by an application of this name what it should be.
-    async fn write_source(
-        &self,
-        app: &Application,
-        namespace: &str,
-        source: &SourceObject,
-    ) -> Result<()> {
-        let kind = source.kind();
-        let named = FluxRef::new(
-            kind,
-            namespace,
-            source.metadata().name.clone().unwrap_or_default(),
-        );
-        for _ in 0..RACES {
-            let created = match source {
-                SourceObject::Git(object) => self.create_object(kind, namespace, object).await,
-                SourceObject::Oci(object) => self.create_object(kind, namespace, object).await,
-                SourceObject::Helm(object) => self.create_object(kind, namespace, object).await,
-                _ => return Err(Error::unsupported("making it", kind.kind())),
-            };
-            match created {
-                Err(error) if error.kind() == ErrorKind::AlreadyExists => {}
-                other => return other.map(drop),
-            }
-            let Some(live) = self.find(&named).await? else {
-                continue;
-            };
-            if live["metadata"]["annotations"][crate::convert::APPLICATION] != json!(app.name) {
-                return Err(Error::conflict(format!(
-                    "{named} is there, and was not made for application {}",
-                    app.app_ref()
-                )));
-            }
-            match self.replace_source(&live, source).await {
-                Err(error) if was_overtaken(&error) => {}
-                other => return other,
-            }
-        }
-        Err(Error::conflict(format!("{named} changes all the time")))
-    }
-
-    /// Replaces a source's specification and our annotations.
-    async fn replace_source(&self, live: &Value, source: &SourceObject) -> Result<()> {
-        let mut wanted = match source {
-            SourceObject::Git(object) => serde_json::to_value(object),
-            SourceObject::Oci(object) => serde_json::to_value(object),
-            SourceObject::Helm(object) => serde_json::to_value(object),
-            _ => return Ok(()),
-        }
-        .map_err(|error| Error::internal("a source is no JSON").with_source(error))?;
-        let named = FluxRef::new(
-            source.kind(),
-            live["metadata"]["namespace"].as_str().unwrap_or_default(),
-            live["metadata"]["name"].as_str().unwrap_or_default(),
-        );
-        let mut replaced = live.clone();
-        replaced["spec"] = wanted["spec"].take();
-        replaced["metadata"]["annotations"] = wanted["metadata"]["annotations"].take();
-        self.replace_object(&named, &replaced).await.map(drop)
-    }
-
     /// Writes the application over the one that was read.
-    pub(super) async fn replace(&self, loaded: &Loaded, app: &Application) -> Result<()> {
+    pub(super) async fn replace(
+        &self,
+        loaded: &Loaded,
+        app: &Application,
+        mode: &PutMode,
+    ) -> Result<()> {
         let mut wanted = self.wanted(app, Some(&loaded.parts))?;
-        let runs = loaded
-            .record()
-            .ok()
-            .flatten()
-            .is_some_and(|record| !record.has_ended());
-        if runs {
-            // The operation puts these back at its end.
-            keep_running(&loaded.parts.workload, &mut wanted.workload);
-        }
-        let source_changes = wanted.source != loaded.parts.source;
-        let mut version = loaded.version().to_owned();
         let workload = loaded.workload_ref();
-        if source_changes {
-            if !loaded.workload().is_suspended()
-                && status::digest(&wanted) != status::digest(&loaded.parts)
-            {
-                // The old settings must not meet the new source, nor the new settings the old one's artifact.
-                let paused = self
-                    .patch_at(&workload, &version, json!({"spec": {"suspend": true}}))
-                    .await?;
-                paused["metadata"]["resourceVersion"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .clone_into(&mut version);
+        if wanted.source == loaded.parts.source {
+            if !is_manual(app) {
+                start::ensure_namespace(self, app, &Default::default()).await?;
             }
-            self.change_source(loaded, &wanted, app).await?;
+            self.replace_workload(&workload, &mut wanted.workload, loaded.version(), false)
+                .await?;
+            return Ok(());
         }
-        wanted.workload.metadata_mut().resource_version = Some(version);
+        self.replace_workload(&workload, &mut wanted.workload, loaded.version(), true)
+            .await?;
+        let namespace = &*workload.namespace;
+        if let Some(source) = wanted.source.as_ref().filter(|_| !is_kept(loaded, &wanted)) {
+            self.check_source(&named(app, loaded), namespace, source)
+                .await?;
+        }
         if !is_manual(app) {
             start::ensure_namespace(self, app, &Default::default()).await?;
         }
-        let written = match &wanted.workload {
-            Workload::Kustomization(object) => self.replace_object(&workload, object).await,
-            Workload::HelmRelease(object) => self.replace_object(&workload, object).await,
+        let put = Put {
+            app,
+            mode,
+            id: new_id(),
         };
-        written?;
-        let (old, new) = (
-            loaded.source_ref(),
-            wanted.source.as_ref().map(SourceObject::kind),
-        );
-        if let (Some(old), Some(new), Some(source)) = (old, new, &loaded.parts.source)
-            && old.kind != new
-            && source.is_own(&app.name)
+        let version = self.claim(loaded, &wanted, &put.id).await?;
+        if let Err(error) = self
+            .replace_both(loaded, wanted.clone(), version, &put)
+            .await
         {
-            self.forget(&old).await?;
+            self.give_back(&workload, &put.id).await;
+            return Err(error);
+        }
+        if !is_kept(loaded, &wanted)
+            && let Some(old) = loaded.source_ref()
+            && let Some(source) = &loaded.parts.source
+            && source.is_own(&workload.name)
+        {
+            self.forget_source(&old, &workload).await?;
         }
         Ok(())
     }
 
+    async fn replace_workload(
+        &self,
+        named: &FluxRef,
+        wanted: &mut Workload,
+        version: &str,
+        dry_run: bool,
+    ) -> Result<Value> {
+        wanted.metadata_mut().resource_version = Some(version.to_owned());
+        self.replace_object(named, &wanted.to_value()?, dry_run)
+            .await
+    }
+
+    /// Notes in the workload that it is being put, at the version that was read: of two that put at once one does. The version that it has then.
+    async fn claim(&self, loaded: &Loaded, wanted: &Parts, id: &str) -> Result<String> {
+        let workload = loaded.workload();
+        let mut patch = json!({"metadata": {"annotations": {PUTTING: id}}});
+        if !workload.is_suspended() && status::digest(wanted) != status::digest(&loaded.parts) {
+            // The old settings must not meet the new source, nor the new settings the old one's artifact.
+            let generation = workload.metadata().generation.unwrap_or_default();
+            patch["metadata"]["annotations"][PAUSED] = json!((generation + 1).to_string());
+            patch["spec"] = json!({"suspend": true});
+        }
+        let claimed = self
+            .patch_at(&loaded.workload_ref(), loaded.version(), patch)
+            .await?;
+        Ok(version_of(&claimed).to_owned())
+    }
+
+    /// Writes the source and then the workload, which has `version` since it was claimed.
+    async fn replace_both(
+        &self,
+        loaded: &Loaded,
+        mut wanted: Parts,
+        mut version: String,
+        put: &Put<'_>,
+    ) -> Result<()> {
+        let workload = loaded.workload_ref();
+        let written = self.change_source(loaded, &wanted, put.app).await?;
+        for _ in 0..RACES {
+            let replaced = self
+                .replace_workload(&workload, &mut wanted.workload, &version, false)
+                .await;
+            match replaced {
+                Ok(_) => return Ok(()),
+                Err(error) if was_overtaken(&error) => {}
+                Err(error) => {
+                    self.restore_source(loaded, written.as_deref()).await;
+                    return Err(error);
+                }
+            }
+            // A controller or an operation wrote to it. Nobody else puts while this one is noted.
+            let value = self.manager.get_value(&workload).await?;
+            let now = read_workload(workload.kind, &value)?;
+            let before = Parts {
+                source: loaded.parts.source.clone(),
+                workload: now,
+            };
+            let is_ours = before.workload.annotation(PUTTING) == Some(&*put.id);
+            let is_expected = match put.mode {
+                PutMode::Update(expected) => self.version(&before)? == *expected,
+                _ => true,
+            };
+            if is_ours && !is_expected {
+                self.restore_source(loaded, written.as_deref()).await;
+            }
+            if !is_ours || !is_expected {
+                return Err(modified(&workload));
+            }
+            let again = self.wanted(put.app, Some(&before))?;
+            version = before
+                .workload
+                .metadata()
+                .resource_version
+                .clone()
+                .unwrap_or_default();
+            wanted.workload = again.workload;
+        }
+        Err(modified(&workload))
+    }
+
+    /// Writes the source at the version that was read; the version that it has then. One of another kind is made.
     async fn change_source(
         &self,
         loaded: &Loaded,
         wanted: &Parts,
         app: &Application,
-    ) -> Result<()> {
+    ) -> Result<Option<String>> {
         let Some(source) = &wanted.source else {
-            return Ok(());
+            return Ok(None);
         };
-        let same_kind = loaded
-            .parts
-            .source
-            .as_ref()
-            .is_some_and(|before| before.kind() == source.kind());
-        match loaded.source_ref().filter(|_| same_kind) {
-            Some(named) => match self.find(&named).await? {
-                Some(live) => self.replace_source(&live, source).await,
-                None => self.write_source(app, &named.namespace, source).await,
-            },
-            None => {
-                self.write_source(app, loaded.workload().namespace(), source)
-                    .await
+        let Some(object) = loaded.source_ref().filter(|_| is_kept(loaded, wanted)) else {
+            self.write_source(&named(app, loaded), loaded.workload().namespace(), source)
+                .await?;
+            return Ok(None);
+        };
+        match self
+            .replace_object(&object, &source.to_value()?, false)
+            .await
+        {
+            Ok(written) => Ok(Some(version_of(&written).to_owned())),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(modified(&object)),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Writes the source as it was, if nobody has changed it since.
+    async fn restore_source(&self, loaded: &Loaded, version: Option<&str>) {
+        let (Some(version), Some(mut source)) = (version, loaded.parts.source.clone()) else {
+            return;
+        };
+        source.metadata_mut().resource_version = Some(version.to_owned());
+        let (Some(object), Ok(value)) = (loaded.source_ref(), source.to_value()) else {
+            return;
+        };
+        if let Err(error) = self.replace_object(&object, &value, false).await {
+            tracing::warn!(%object, %error, "a source could not be put back");
+        }
+    }
+
+    /// Takes back the note of a put, and the suspension that was for its time.
+    async fn give_back(&self, workload: &FluxRef, id: &str) {
+        for _ in 0..RACES {
+            let taken = self.take_back(workload, id).await;
+            match taken {
+                Err(error) if was_overtaken(&error) => {}
+                Err(error) => {
+                    tracing::warn!(%workload, %error, "a put that failed is noted still");
+                    return;
+                }
+                Ok(()) => return,
             }
         }
     }
+
+    async fn take_back(&self, named: &FluxRef, id: &str) -> Result<()> {
+        let Some(value) = self.find(named).await? else {
+            return Ok(());
+        };
+        let workload = read_workload(named.kind, &value)?;
+        if workload.annotation(PUTTING) != Some(id) {
+            return Ok(());
+        }
+        let mut patch = json!({"metadata": {"annotations": {PUTTING: null, PAUSED: null}}});
+        if is_paused(&workload) {
+            patch["spec"] = json!({"suspend": null});
+        }
+        self.patch_at(named, version_of(&value), patch)
+            .await
+            .map(drop)
+    }
 }
 
-/// What an operation has set for its time.
-fn keep_running(before: &Workload, wanted: &mut Workload) {
-    match (before, wanted) {
-        (Workload::Kustomization(before), Workload::Kustomization(wanted)) => {
-            wanted.spec.suspend = before.spec.suspend;
-            wanted.spec.prune = before.spec.prune;
-            wanted.spec.force = before.spec.force;
-        }
-        (Workload::HelmRelease(before), Workload::HelmRelease(wanted)) => {
-            wanted.spec.suspend = before.spec.suspend
-        }
-        _ => {}
-    }
+/// One put that is noted.
+struct Put<'a> {
+    app: &'a Application,
+    mode: &'a PutMode,
+    id: String,
+}
+
+/// Whether the source stays the object that it is.
+fn is_kept(loaded: &Loaded, wanted: &Parts) -> bool {
+    let kind = |parts: &Parts| parts.source.as_ref().map(SourceObject::kind);
+    kind(&loaded.parts) == kind(wanted)
+}
+
+/// The application as its objects are called.
+fn named(app: &Application, loaded: &Loaded) -> Application {
+    let mut app = app.clone();
+    loaded.workload().name().clone_into(&mut app.name);
+    app
 }
