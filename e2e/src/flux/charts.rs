@@ -57,6 +57,23 @@ impl Chart {
         self
     }
 
+    /// All files with their paths in the chart, `Chart.yaml` and `values.yaml` among them.
+    #[must_use]
+    pub fn all_files(&self) -> Vec<(String, String)> {
+        let chart = json!({
+            "apiVersion": "v2",
+            "name": self.name,
+            "version": self.version,
+            "type": "application",
+        });
+        let mut all = vec![
+            ("Chart.yaml".to_owned(), chart.to_string()),
+            ("values.yaml".to_owned(), self.values.clone()),
+        ];
+        all.extend(self.files.iter().cloned());
+        all
+    }
+
     /// Runs `helm package`; the archive lies in `dir` and its path is returned.
     ///
     /// # Errors
@@ -64,17 +81,7 @@ impl Chart {
     /// When a file cannot be written, or Helm finds fault with the chart.
     pub async fn package(&self, dir: &Path) -> Result<PathBuf> {
         let source = dir.join(format!(".{}-{}", self.name, random_hex(4)?));
-        let chart = json!({
-            "apiVersion": "v2",
-            "name": self.name,
-            "version": self.version,
-            "type": "application",
-        });
-        let own = [
-            ("Chart.yaml".to_owned(), chart.to_string()),
-            ("values.yaml".to_owned(), self.values.clone()),
-        ];
-        for (path, content) in own.iter().chain(&self.files) {
+        for (path, content) in &self.all_files() {
             let file = source.join(path);
             let folder = file.parent().unwrap_or(&source);
             std::fs::create_dir_all(folder)

@@ -11,6 +11,7 @@ mod history;
 mod manager;
 mod operations;
 mod reconcile;
+mod sources;
 mod store;
 mod support;
 mod tenancy;
