@@ -168,11 +168,10 @@ struct Host<'a> {
 impl Host<'_> {
     fn credentials(&self, reference: &mut Option<LocalObjectReference>) {
         match self.secret {
-            Some(secret) => {
-                if reference.as_ref().is_none_or(|named| named.name != secret) {
-                    *reference = Some(LocalObjectReference::new(secret));
-                }
+            Some(secret) if reference.as_ref().is_none_or(|named| named.name != secret) => {
+                *reference = Some(LocalObjectReference::new(secret));
             }
+            Some(_) => {}
             // What is meant for one host is not for another to read.
             None if self.is_another => *reference = None,
             // What somebody else named stays, where nothing is known here.
