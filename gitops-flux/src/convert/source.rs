@@ -175,7 +175,7 @@ impl Host<'_> {
             // What is meant for one host is not for another to read.
             None if self.is_another => *reference = None,
             // What somebody else named stays, where nothing is known here.
-            None => {}
+            _ => {}
         }
     }
 

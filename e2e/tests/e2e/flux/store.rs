@@ -361,6 +361,11 @@ async fn a_source_that_something_else_uses_stays() -> Result<()> {
     assert!(is_there(&namespace, &git).await?);
 
     // What a deletion left goes with the next one, once nothing uses it any more.
+    let error = backend
+        .delete(&app.app_ref(), &DeleteOptions::default())
+        .await
+        .unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::NotFound);
     let of = gitops_flux::FluxRef::new(gitops_flux::FluxKind::Kustomization, "", "user");
     far.manager().delete(&of, &Default::default()).await?;
     gone(&elsewhere, &user).await?;

@@ -89,15 +89,15 @@ impl FluxBackend {
         Ok(live)
     }
 
-    /// Deletes a source that was made for the application of `workload`, unless something else uses it.
-    pub(super) async fn forget_source(&self, source: &FluxRef, workload: &FluxRef) -> Result<()> {
-        match self.is_used(source, workload).await? {
-            true => Ok(()),
-            false => self.forget(source).await,
+    /// Deletes a source that was made for the application of `workload`, unless something else uses it; whether it did.
+    pub(super) async fn forget_source(&self, source: &FluxRef, workload: &FluxRef) -> Result<bool> {
+        if self.is_used(source, workload).await? {
+            return Ok(false);
         }
+        self.forget(source).await.map(|()| true)
     }
 
-    /// Deletes the sources that an application left which is not there any more; whether there were some.
+    /// Deletes the sources that an application left which is not there any more; whether it did.
     pub(super) async fn forget_left_sources(&self, app: &AppRef) -> Result<bool> {
         let namespace = self.namespace_of(app);
         let mut found = false;
@@ -108,8 +108,7 @@ impl FluxBackend {
             };
             if live["metadata"]["annotations"][APPLICATION] == json!(app.name) {
                 let workload = FluxRef::new(FluxKind::Kustomization, namespace, &*app.name);
-                self.forget_source(&source, &workload).await?;
-                found = true;
+                found |= self.forget_source(&source, &workload).await?;
             }
         }
         Ok(found)

@@ -68,7 +68,11 @@ impl FluxBackend {
         self.replace_workload(&workload, &mut wanted.workload, loaded.version(), true)
             .await?;
         let namespace = &*workload.namespace;
-        if let Some(source) = wanted.source.as_ref().filter(|_| !is_kept(loaded, &wanted)) {
+        if let Some(source) = wanted
+            .source
+            .as_ref()
+            .filter(|_| !keeps_source(loaded, &wanted))
+        {
             self.check_source(&named(app, loaded), namespace, source)
                 .await?;
         }
@@ -88,7 +92,7 @@ impl FluxBackend {
             self.give_back(&workload, &put.id).await;
             return Err(error);
         }
-        if !is_kept(loaded, &wanted)
+        if !keeps_source(loaded, &wanted)
             && let Some(old) = loaded.source_ref()
             && let Some(source) = &loaded.parts.source
             && source.is_own(&workload.name)
@@ -188,7 +192,7 @@ impl FluxBackend {
         let Some(source) = &wanted.source else {
             return Ok(None);
         };
-        let Some(object) = loaded.source_ref().filter(|_| is_kept(loaded, wanted)) else {
+        let Some(object) = loaded.source_ref().filter(|_| keeps_source(loaded, wanted)) else {
             self.write_source(&named(app, loaded), loaded.workload().namespace(), source)
                 .await?;
             return Ok(None);
@@ -258,7 +262,7 @@ struct Put<'a> {
 }
 
 /// Whether the source stays the object that it is.
-fn is_kept(loaded: &Loaded, wanted: &Parts) -> bool {
+fn keeps_source(loaded: &Loaded, wanted: &Parts) -> bool {
     let kind = |parts: &Parts| parts.source.as_ref().map(SourceObject::kind);
     kind(&loaded.parts) == kind(wanted)
 }
