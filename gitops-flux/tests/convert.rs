@@ -1265,21 +1265,6 @@ fn what_an_operation_changes_for_its_time_is_not_the_applications() {
         object.spec.suspend = suspended.then_some(true);
         assert_eq!(to_application(&changed).unwrap(), other);
     }
-
-    // One that stops suspends the workload so that no further run begins; that is nobody's wish.
-    let mut stopping = running.clone();
-    let record = json!({"id": "1-a", "step": "workload", "terminating": true, "paused": true, "before": {"prune": true}});
-    annotate(&mut stopping, OPERATION, Some(record));
-    let Workload::Kustomization(object) = &mut stopping.workload else {
-        panic!()
-    };
-    object.spec.suspend = Some(true);
-    assert_eq!(to_application(&stopping).unwrap(), app);
-    let same = to_flux(&app, &options, Some(&stopping)).unwrap();
-    assert_eq!(same, stopping);
-    let suspended = with(app, |app| app.suspended = true);
-    let same = to_flux(&suspended, &options, Some(&stopping)).unwrap();
-    assert_eq!(to_application(&same).unwrap(), suspended);
 }
 
 #[test]

@@ -25,7 +25,7 @@ use self::wait::Judged;
 use super::access::{Loaded, was_overtaken};
 use super::record::{Record, Step};
 use super::{FluxBackend, outcome, pin, status};
-use crate::convert::{SYNC, Workload};
+use crate::convert::{SYNC, Workload, is_paused};
 use crate::deadline;
 use crate::manager::FluxRef;
 use crate::reconcile::{Expectation, FORCE_AT, Failure, REQUESTED_AT, State};
@@ -289,10 +289,13 @@ impl Driver<'_> {
         self.begin_workload().await
     }
 
-    /// Somebody suspended it since the operation began, and not through the backend, which notes that beside.
+    /// Somebody suspended it since the operation began, and not through the backend, which notes that beside. A put that pauses it goes on by itself.
     fn was_suspended_meanwhile(&self) -> bool {
         let workload = self.loaded.workload();
-        workload.is_suspended() && !self.record.suspended && workload.annotation(SYNC).is_none()
+        workload.is_suspended()
+            && !self.record.suspended
+            && workload.annotation(SYNC).is_none()
+            && !is_paused(workload)
     }
 
     /// The record is not what it was: somebody ended the operation, or asked it to stop.

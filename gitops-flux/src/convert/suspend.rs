@@ -20,10 +20,8 @@ pub(crate) fn is_paused(workload: &Workload) -> bool {
 pub(super) fn read(workload: &Workload) -> bool {
     let suspended = workload.is_suspended() && !is_paused(workload);
     match running(workload.metadata()) {
-        // While an operation runs nothing is suspended, whatever it is otherwise, but for its own stop.
-        Some(record) => {
-            workload.annotation(SYNC) == Some(SUSPENDED) || (suspended && record["paused"] != true)
-        }
+        // While an operation runs nothing is suspended, whatever it is otherwise.
+        Some(_) => workload.annotation(SYNC) == Some(SUSPENDED) || suspended,
         None => suspended,
     }
 }
@@ -37,7 +35,7 @@ pub(super) fn write(workload: &mut Workload, app: &Application) {
     let record = running(workload.metadata());
     match &record {
         None if workload.is_suspended() != wanted => workload.set_suspended(wanted),
-        Some(record) if !wanted && record["paused"] != true => workload.set_suspended(false),
+        Some(_) if !wanted => workload.set_suspended(false),
         _ => {}
     }
     let prune = !is_manual(app)
@@ -57,9 +55,6 @@ pub(super) fn write(workload: &mut Workload, app: &Application) {
         let before = record.clone();
         if !is_helm {
             record["before"]["prune"] = json!(prune);
-        }
-        if wanted && let Some(fields) = record.as_object_mut() {
-            fields.remove("paused");
         }
         if record != before {
             annotations.insert(OPERATION.to_owned(), record.to_string());
