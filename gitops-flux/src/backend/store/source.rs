@@ -137,7 +137,7 @@ impl FluxBackend {
         own: [&FluxRef; 2],
     ) -> Result<bool> {
         let kind = K::KIND.kind();
-        let all = match self.manager.list::<K>(&ListOptions::default()).await {
+        let all = match self.manager.list::<K>(&ListOptions::everywhere()).await {
             Ok(all) => all,
             Err(error) if says_not_installed(&error) => return Ok(false),
             Err(error) if error.kind() == ErrorKind::PermissionDenied => {
