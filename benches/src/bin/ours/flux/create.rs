@@ -74,10 +74,10 @@ pub(super) async fn counted(making: impl Stream<Item = Result<()>>) -> Result<us
         .await
 }
 
-/// The namespaces of the corpus.
+/// The namespaces of the corpus, and the one that Flux is in.
 pub(super) async fn namespaces(client: &Client) -> Result<()> {
-    for i in 0..corpus::NAMESPACES {
-        let name = corpus::namespace(i);
+    let own = std::iter::once("flux-system".to_owned());
+    for name in own.chain((0..corpus::NAMESPACES).map(corpus::namespace)) {
         let namespace =
             json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
         apply(client, &namespace).await?;
