@@ -27,7 +27,7 @@ const VERSION: &str = "app.kubernetes.io/version";
 /// How to check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CheckOptions {
-    /// Where the controllers are; empty (the default) means the manager's own namespace, and `flux-system` for [`check`] itself.
+    /// Where the controllers are; empty (the default) means [`FluxOptions::flux_namespace`](crate::FluxOptions::flux_namespace), and `flux-system` for [`check`] itself.
     pub namespace: String,
     /// The oldest Kubernetes that will do, major and minor ([`KUBERNETES`]).
     pub kubernetes: (u64, u64),
@@ -218,7 +218,7 @@ impl FluxManager {
     /// As there.
     pub async fn check(&self, options: &CheckOptions) -> Result<Check> {
         let options = CheckOptions {
-            namespace: self.namespace_or_own(&options.namespace).to_owned(),
+            namespace: self.controllers_in(&options.namespace),
             ..options.clone()
         };
         check(self.cluster(), &options).await

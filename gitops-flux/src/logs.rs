@@ -27,7 +27,7 @@ use crate::view::line;
 /// Which lines of which logs.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LogsOptions {
-    /// Where the controllers are; empty (the default) means the manager's own namespace, and `flux-system` for [`logs`] and [`follow_logs`] themselves.
+    /// Where the controllers are; empty (the default) means [`FluxOptions::flux_namespace`](crate::FluxOptions::flux_namespace), and `flux-system` for [`logs`] and [`follow_logs`] themselves.
     pub flux_namespace: String,
     /// Only this controller, by the name of its Deployment.
     pub controller: Option<String>,
@@ -294,7 +294,7 @@ impl FluxManager {
 
     fn logs_of(&self, options: &LogsOptions) -> LogsOptions {
         LogsOptions {
-            flux_namespace: self.namespace_or_own(&options.flux_namespace).to_owned(),
+            flux_namespace: self.controllers_in(&options.flux_namespace),
             ..options.clone()
         }
     }

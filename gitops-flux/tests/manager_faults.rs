@@ -398,6 +398,46 @@ async fn who_may_not_read_leases_waits_for_a_busy_controller() {
 }
 
 #[tokio::test]
+async fn a_controller_is_looked_for_where_flux_is() {
+    let server = untouched(json!({})).await;
+    let done = ("MODIFIED", object(11, None, "True", "Succeeded"));
+    watch(&server, Duration::from_secs(2), &[done]).await;
+    let leases = |items: Value| {
+        ResponseTemplate::new(200).set_body_json(json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "LeaseList", "metadata": {}, "items": items,
+        }))
+    };
+    let fresh = json!([{
+        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+        "metadata": {"name": "kustomize-controller-leader-election", "namespace": "gitops"},
+        "spec": {"leaseDurationSeconds": 35, "renewTime": format!("{:.6}", jiff::Timestamp::now())},
+    }]);
+    let path_of = |namespace| format!("/apis/coordination.k8s.io/v1/namespaces/{namespace}/leases");
+    for (namespace, items) in [("gitops", fresh), ("flux-system", json!([]))] {
+        Mock::given(path(path_of(namespace)))
+            .respond_with(leases(items))
+            .mount(&server)
+            .await;
+    }
+    forbid_the_rest(&server).await;
+    let wait = async |flux_namespace: &str| {
+        let options = FluxOptions {
+            flux_namespace: flux_namespace.to_owned(),
+            ..manager(&server).options().clone()
+        };
+        let manager = FluxManager::with_options(manager(&server).client().clone(), options);
+        let wait =
+            WaitOptions::within(Duration::from_secs(20)).answer_within(Duration::from_millis(200));
+        manager.wait(&app(), &wait).await
+    };
+    let done = wait("gitops").await.unwrap();
+    assert_eq!(done.value["metadata"]["resourceVersion"], "11");
+    let refused = wait("flux-system").await.unwrap_err();
+    let told = "Namespace flux-system has no Lease of it";
+    assert!(refused.to_string().contains(told), "{refused}");
+}
+
+#[tokio::test]
 async fn a_server_that_falls_silent_does_not_lengthen_a_wait() {
     let checks = json!({"healthChecks": [{"apiVersion": "apps/v1", "kind": "Deployment", "name": "web", "namespace": "x"}]});
     let server = untouched(checks).await;

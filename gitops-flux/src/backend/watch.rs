@@ -1,5 +1,7 @@
 //! Watching: what is, then what changes, on one connection per kind. Nothing is told before all kinds were read: where one may not be read, its errors are all that is told.
 
+mod users;
+
 use std::collections::{HashMap, HashSet, VecDeque};
 
 use futures::stream::{BoxStream, SelectAll};
@@ -8,8 +10,8 @@ use gitops_core::Result;
 use gitops_core::application::{AppRef, ApplicationStatus};
 use gitops_core::backend::{Selector, StatusEvent};
 
-use super::access::reference;
-use super::snapshot::{Snapshot, broken, chart_of};
+use self::users::Users;
+use super::snapshot::{Snapshot, broken};
 use super::{FluxBackend, status};
 use crate::convert::{SourceObject, Workload};
 use crate::kind::{FluxKind, FluxResource};
@@ -71,6 +73,7 @@ struct Watch {
     selector: Selector,
     streams: SelectAll<BoxStream<'static, News>>,
     all: Snapshot,
+    users: Users,
     /// What was there before a kind was told again, and has not been told since.
     stale: HashMap<FluxKind, HashSet<FluxRef>>,
     synced: HashSet<FluxKind>,
@@ -114,6 +117,7 @@ pub(super) fn watch(
         selector,
         streams,
         all: Snapshot::default(),
+        users: Users::default(),
         stale: HashMap::new(),
         synced: HashSet::new(),
         missing: HashSet::new(),
@@ -158,6 +162,7 @@ impl Watch {
                 }
                 match object {
                     Object::Workload(workload) => {
+                        self.users.insert(&named, &workload);
                         self.all.workloads.insert(named.clone(), workload);
                         self.dirty.insert(named);
                     }
@@ -211,6 +216,7 @@ impl Watch {
         self.all.charts.remove(named);
         self.touch(named);
         if self.all.workloads.remove(named).is_some() {
+            self.users.remove(named);
             self.dirty.remove(named);
             if let Some((app, _)) = self.told.remove(named) {
                 self.queue.push_back(Ok(StatusEvent::Deleted { app }));
@@ -220,18 +226,7 @@ impl Watch {
 
     /// The workloads that depend on an object are to be looked at.
     fn touch(&mut self, changed: &FluxRef) {
-        for (named, workload) in &self.all.workloads {
-            let source = workload
-                .source_ref()
-                .and_then(|named| reference(&named, workload.namespace()));
-            let chart = match workload {
-                Workload::HelmRelease(object) => chart_of(object),
-                Workload::Kustomization(_) => None,
-            };
-            if source.as_ref() == Some(changed) || chart.as_ref() == Some(changed) {
-                self.dirty.insert(named.clone());
-            }
-        }
+        self.dirty.extend(self.users.of(changed).cloned());
     }
 
     fn tell(&mut self) {

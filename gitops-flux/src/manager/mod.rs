@@ -28,8 +28,10 @@ use crate::view;
 /// How a [`FluxManager`] works.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FluxOptions {
-    /// The namespace of objects that name none, and the one that Flux is installed in.
+    /// The namespace of objects that name none.
     pub namespace: String,
+    /// The namespace that Flux's controllers run in, where their Leases, Deployments and logs are (`flux logs --flux-namespace`).
+    pub flux_namespace: String,
     /// Who writes, as `managedFields` show it.
     pub field_manager: String,
     /// One request, body included, takes at most this long.
@@ -44,6 +46,7 @@ impl Default for FluxOptions {
     fn default() -> Self {
         Self {
             namespace: view::NAMESPACE.to_owned(),
+            flux_namespace: view::NAMESPACE.to_owned(),
             field_manager: view::MANAGER.to_owned(),
             deadline: Duration::from_secs(30),
             retry_for: Duration::from_secs(20),
@@ -143,6 +146,14 @@ impl FluxManager {
         match namespace {
             "" => &self.options.namespace,
             named => named,
+        }
+    }
+
+    /// Where the controllers are looked for: where it is said, or where the options say.
+    pub(crate) fn controllers_in(&self, namespace: &str) -> String {
+        match namespace {
+            "" => self.options.flux_namespace.clone(),
+            named => named.to_owned(),
         }
     }
 }

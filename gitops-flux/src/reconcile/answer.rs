@@ -36,15 +36,21 @@ impl Controller {
 /// Looks for the Leases of an object's controller.
 pub(crate) async fn look(manager: &FluxManager, object: &FluxRef, value: &Value) -> Controller {
     let kind = view::native("coordination.k8s.io", "Lease", "leases", Scope::Namespaced);
+    let namespace = &manager.options().flux_namespace;
     let params = ListParams {
-        namespace: Some(manager.options().namespace.clone()),
+        namespace: Some(namespace.clone()),
         ..ListParams::default()
     };
     let leases = manager.cluster().list(&kind, &params).await;
-    judge(leases.map(|list| list.items), object, value)
+    judge(leases.map(|list| list.items), namespace, object, value)
 }
 
-fn judge(leases: Result<Vec<Object>>, object: &FluxRef, value: &Value) -> Controller {
+fn judge(
+    leases: Result<Vec<Object>>,
+    namespace: &str,
+    object: &FluxRef,
+    value: &Value,
+) -> Controller {
     let controller = object.kind.controller();
     let mut hints = format!(" Does it watch namespace {}?", object.namespace);
     if let Some(key) = value["metadata"]["labels"][SHARD].as_str() {
@@ -78,7 +84,7 @@ fn judge(leases: Result<Vec<Object>>, object: &FluxRef, value: &Value) -> Contro
             lease.name()
         )),
         None => Controller::Absent(format!(
-            "no controller has taken it up: is {controller} running?{hints}"
+            "no controller has taken it up: is {controller} running? Namespace {namespace} has no Lease of it.{hints}"
         )),
     }
 }
@@ -120,7 +126,7 @@ mod tests {
     fn a_lease_that_cannot_be_read_is_not_one_that_is_missing() {
         let object = FluxRef::new(FluxKind::Kustomization, "apps", "app");
         let sharded = json!({"metadata": {"labels": {SHARD: "one"}}});
-        let judge = |leases| judge(leases, &object, &sharded);
+        let judge = |leases| judge(leases, "flux-system", &object, &sharded);
 
         let forbidden = judge(Err(Error::new(
             gitops_core::ErrorKind::PermissionDenied,
@@ -135,7 +141,11 @@ mod tests {
         ] {
             assert!(forbidden.says().contains(part), "{}", forbidden.says());
         }
-        assert!(matches!(judge(Ok(Vec::new())), Controller::Absent(_)));
+        let absent = judge(Ok(Vec::new()));
+        assert!(matches!(absent, Controller::Absent(_)));
+        let where_looked =
+            "Namespace flux-system has no Lease of it. Does it watch namespace apps?";
+        assert!(absent.says().contains(where_looked), "{}", absent.says());
         let at = |renewed: Timestamp| {
             lease(json!({"leaseDurationSeconds": 15, "renewTime": format!("{renewed:.6}")}))
         };

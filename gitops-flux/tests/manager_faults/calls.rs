@@ -11,11 +11,13 @@ use gitops_flux::secret::FluxSecret;
 use super::*;
 
 const LEVEL: &str = "/api/v1/namespaces/gitops";
+const CONTROLLERS: &str = "/api/v1/namespaces/controllers";
 
-/// A manager of a Flux that is elsewhere.
+/// A manager whose objects are in one namespace, of a Flux that is in another.
 fn elsewhere(server: &MockServer) -> FluxManager {
     let options = FluxOptions {
         namespace: "gitops".into(),
+        flux_namespace: "controllers".into(),
         field_manager: "me".into(),
         ..FluxOptions::default()
     };
@@ -129,7 +131,7 @@ async fn no_name_leads_to_another_path() {
 }
 
 #[tokio::test]
-async fn an_empty_namespace_is_the_managers_own() {
+async fn an_empty_namespace_is_the_managers_own_and_the_controllers_have_theirs() {
     let server = MockServer::start().await;
     Mock::given(method("GET"))
         .and(path("/version"))
@@ -165,17 +167,24 @@ async fn an_empty_namespace_is_the_managers_own() {
     };
     assert_eq!(manager.events(&about).await.unwrap(), []);
     let error = manager.logs(&LogsOptions::default()).await.unwrap_err();
-    assert!(error.to_string().contains("namespace gitops"), "{error}");
+    assert!(
+        error.to_string().contains("namespace controllers"),
+        "{error}"
+    );
     let found = manager.check(&CheckOptions::default()).await.unwrap();
     let problems = found.problems.join("\n");
-    assert!(problems.contains("in namespace gitops"), "{problems}");
+    assert!(problems.contains("in namespace controllers"), "{problems}");
     let options = ListOptions::default();
     manager.list::<Kustomization>(&options).await.unwrap();
     let secret = FluxSecret::git_basic("", "login", "u", "p").unwrap();
     assert!(manager.create_secret(&secret).await.unwrap());
     let outside = ["/version", "/apis/apiextensions.k8s.io/"];
     for request in asked(&server).await {
-        let inside = request.contains("/namespaces/gitops/");
+        let namespace = match request.contains("/deployments") {
+            true => "/namespaces/controllers/",
+            false => "/namespaces/gitops/",
+        };
+        let inside = request.contains(namespace);
         assert!(
             inside || outside.iter().any(|path| request.contains(path)),
             "{request}"
@@ -192,17 +201,17 @@ async fn a_log_that_cannot_be_read_hides_no_other() {
     let server = MockServer::start().await;
     let named = ["image-reflector-controller", "source-controller"];
     let deployments = named.map(|name| {
-        json!({"metadata": {"name": name, "namespace": "gitops"}, "spec": {"selector": {"matchLabels": {"app": name}}}})
+        json!({"metadata": {"name": name, "namespace": "controllers"}, "spec": {"selector": {"matchLabels": {"app": name}}}})
     });
     Mock::given(method("GET"))
-        .and(path("/apis/apps/v1/namespaces/gitops/deployments"))
+        .and(path("/apis/apps/v1/namespaces/controllers/deployments"))
         .respond_with(objects("Deployment", &deployments))
         .mount(&server)
         .await;
     for name in named {
-        let pod = json!({"metadata": {"name": format!("{name}-1"), "namespace": "gitops"}, "spec": {"containers": [{}]}});
+        let pod = json!({"metadata": {"name": format!("{name}-1"), "namespace": "controllers"}, "spec": {"containers": [{}]}});
         Mock::given(method("GET"))
-            .and(path(format!("{LEVEL}/pods")))
+            .and(path(format!("{CONTROLLERS}/pods")))
             .and(query_param("labelSelector", format!("app={name}")))
             .respond_with(objects("Pod", &[pod]))
             .mount(&server)
@@ -214,13 +223,13 @@ async fn a_log_that_cannot_be_read_hides_no_other() {
         "container \"manager\" in pod is waiting to start: trying and failing to pull image",
     );
     Mock::given(method("GET"))
-        .and(path(format!("{LEVEL}/pods/{}-1/log", named[0])))
+        .and(path(format!("{CONTROLLERS}/pods/{}-1/log", named[0])))
         .respond_with(waiting.clone())
         .mount(&server)
         .await;
     let log = ResponseTemplate::new(200).set_body_string("{\"level\":\"info\",\"msg\":\"well\"}\n");
     Mock::given(method("GET"))
-        .and(path(format!("{LEVEL}/pods/{}-1/log", named[1])))
+        .and(path(format!("{CONTROLLERS}/pods/{}-1/log", named[1])))
         .respond_with(InTurn::new([log.clone(), log, waiting]))
         .mount(&server)
         .await;
