@@ -353,7 +353,8 @@ async fn a_source_that_something_else_uses_stays() -> Result<()> {
     assert!(is_there(&namespace, &git).await? && is_there(&namespace, &oci).await?);
     // Back again it is taken up as it was left.
     backend.put(&app, PutMode::Upsert).await?;
-    assert!(is_there(&namespace, &git).await? && !is_there(&namespace, &oci).await?);
+    assert!(is_there(&namespace, &git).await?);
+    gone(&namespace, &oci).await?;
     backend
         .delete(&app.app_ref(), &DeleteOptions::default())
         .await?;
