@@ -24,6 +24,8 @@ async fn stats_are_the_commands_stats() -> Result<()> {
     apply(&client, &suspended).await?;
     let mut broken = kustomization(name, "broken", "GitRepository", "source");
     broken["spec"]["path"] = json!("./nowhere");
+    // A further try would not be failing for as long as it runs.
+    broken["spec"]["retryInterval"] = json!("1h");
     apply(&client, &broken).await?;
     until(&client, &broken, |found| {
         found.data["status"]["conditions"]
