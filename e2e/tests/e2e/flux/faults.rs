@@ -341,6 +341,8 @@ async fn a_dependency_that_is_not_ready() -> Result<()> {
     let mut base = site.app();
     base["metadata"]["name"] = json!("base");
     base["spec"]["path"] = json!("./base");
+    // A further try would not be failing for as long as it runs.
+    base["spec"]["retryInterval"] = json!("1h");
     let mut app = site.app();
     app["spec"]["path"] = json!("./app");
     app["spec"]["dependsOn"] = json!([{"name": "base"}, {"name": "none"}]);
@@ -378,6 +380,8 @@ async fn a_dependency_that_is_not_ready() -> Result<()> {
     // Once they are ready, the same wait succeeds.
     let files = [("base/map.yaml", &*config_map("base", "1"))];
     site.gitea.commit(&site.repository, "right", &files).await?;
+    base["spec"]["retryInterval"] = json!("2s");
+    apply(&site.client(), &base).await?;
     let mut none = base.clone();
     none["metadata"]["name"] = json!("none");
     none["spec"]["path"] = json!("./app");
