@@ -4,7 +4,10 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Gitea, Repository};
-use kube::api::{Api, DynamicObject, Patch, PatchParams};
+use k8s_openapi::api::authorization::v1::{
+    ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
+};
+use kube::api::{Api, DynamicObject, Patch, PatchParams, PostParams};
 use kube::core::GroupVersionKind;
 use kube::{Client, ResourceExt, discovery};
 use serde_json::{Value, json};
@@ -77,6 +80,38 @@ pub(super) async fn ready(client: &Client, object: &Value) -> Result<DynamicObje
     let found = until(client, object, |found| is_ready(found, generation)).await?;
     println!("{} {} is ready", object["kind"], found.name_any());
     Ok(found)
+}
+
+/// Waits until somebody may do everything in a namespace: the API server goes by a binding some moments after it was made.
+pub(super) async fn until_allowed(client: &Client, user: &str, namespace: &str) -> Result<()> {
+    let everything = Some("*".to_owned());
+    let review = SubjectAccessReview {
+        spec: SubjectAccessReviewSpec {
+            user: Some(user.to_owned()),
+            resource_attributes: Some(ResourceAttributes {
+                namespace: Some(namespace.to_owned()),
+                group: everything.clone(),
+                resource: everything.clone(),
+                verb: everything,
+                ..ResourceAttributes::default()
+            }),
+            ..SubjectAccessReviewSpec::default()
+        },
+        ..SubjectAccessReview::default()
+    };
+    let reviews: Api<SubjectAccessReview> = Api::all(client.clone());
+    let started = Instant::now();
+    loop {
+        let answer = reviews.create(&PostParams::default(), &review).await?;
+        if answer.status.is_some_and(|status| status.allowed) {
+            return Ok(());
+        }
+        ensure!(
+            started.elapsed() < PATIENCE,
+            "{user} may not do everything in {namespace}"
+        );
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
 }
 
 /// Whether the condition `Ready` is true for this generation or a newer one. A controller writes the conditions some milliseconds before the rest of the

@@ -12,7 +12,7 @@ use gitops_kube::cluster::KubeCluster;
 use serde_json::{Value, json};
 
 use super::commands::{World, found, manager};
-use super::support::{apply, config_map, find, kustomization};
+use super::support::{apply, config_map, find, kustomization, until_allowed};
 
 fn map(namespace: &str, name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": namespace, "name": name}})
@@ -51,6 +51,12 @@ async fn a_tenant_without_rights_is_told_which() -> Result<()> {
         "subjects": [{"kind": "ServiceAccount", "name": "tenant", "namespace": name}],
     });
     apply(&client, &role).await?;
+    until_allowed(
+        &client,
+        &format!("system:serviceaccount:{name}:tenant"),
+        name,
+    )
+    .await?;
     manager
         .reconcile(&reference, &ReconcileOptions::default())
         .await?;

@@ -9,7 +9,7 @@ use kube::{Api, ResourceExt as _};
 use serde_json::json;
 
 use super::{World, found, manager, trimmed};
-use crate::flux::support::{PATIENCE, apply, request, until};
+use crate::flux::support::{PATIENCE, apply, request, until, until_allowed};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn trace_tells_what_the_command_tells() -> Result<()> {
@@ -113,6 +113,7 @@ async fn trace_of_five_hundred_objects_lists_each_kind_once() -> Result<()> {
         "subjects": [{"apiGroup": "rbac.authorization.k8s.io", "kind": "User", "name": "bob"}],
     });
     apply(&world.namespace.client(), &role).await?;
+    until_allowed(&world.namespace.client(), "bob", name).await?;
     let cluster = gitops_kube::cluster::KubeCluster::from_config(config, Default::default())?;
     let ids: Vec<ObjectId> = (0..500)
         .map(|n| ObjectId::new("", "ConfigMap", name, format!("many-{n}")))
