@@ -14,7 +14,7 @@ use gitops_git::{GitClient, RepositoryOptions};
 use serde_json::{Value, json};
 
 use super::commands::{found, manager};
-use super::support::{config_map, find, until};
+use super::support::{ask, config_map, find, until};
 
 /// A stand-in for Flux's manifests: a namespace, an account, and a definition of which there is an object.
 fn components(namespace: &str) -> String {
@@ -132,8 +132,7 @@ async fn bootstrap_from_an_empty_repository_and_again() -> Result<()> {
         .commit(&repository, "more", &[("clusters/test/map.yaml", &map)])
         .await?;
     let reference = FluxRef::new(FluxKind::Kustomization, name, name);
-    let reconcile = gitops_flux::reconcile::ReconcileOptions::default().with_source();
-    manager.reconcile(&reference, &reconcile).await?;
+    manager.reconcile(&reference, &ask().with_source()).await?;
     found(
         find(&client, &object("v1", "ConfigMap", name, "synced")).await?,
         "ConfigMap",

@@ -8,22 +8,14 @@ use anyhow::{Context, Result};
 use gitops_core::ErrorKind;
 use gitops_flux::FluxKind;
 use gitops_flux::manager::DeleteOptions;
-use gitops_flux::reconcile::{ReconcileOptions, Update, WaitOptions, Waiting};
+use gitops_flux::reconcile::{ReconcileOptions, Update, Waiting};
 use serde_json::{Value, json};
 
 use super::reconcile::{Site, Told};
-use super::support::{LOGIN, PATIENCE, apply, config_map, deployment, find, ready};
+use super::support::{LOGIN, PATIENCE, apply, ask, config_map, deployment, find, ready, wait};
 
 /// A wait that failed must have failed fast.
 const FAST: Duration = Duration::from_secs(45);
-
-fn wait() -> WaitOptions {
-    WaitOptions::within(PATIENCE)
-}
-
-fn ask() -> ReconcileOptions {
-    ReconcileOptions::default().wait(wait())
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn wrong_credentials() -> Result<()> {

@@ -18,7 +18,7 @@ use gitops_flux::{BackendOptions, FluxBackend};
 use serde_json::{Value, json};
 
 use super::conformance::{application, backend, fetched, place};
-use super::support::{PATIENCE, apply, config_map, find, kustomization, until};
+use super::support::{PATIENCE, apply, ask, config_map, find, kustomization, until};
 
 pub(super) fn map(namespace: &str, name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"name": name, "namespace": namespace}})
@@ -52,10 +52,7 @@ pub(super) fn object(kind: &str, namespace: &str, name: &str) -> Value {
 /// Waits until the application's source offers `revision`.
 pub(super) async fn offered(backend: &FluxBackend, app: &AppRef, revision: &str) -> Result<()> {
     let source = gitops_flux::FluxRef::new(gitops_flux::FluxKind::GitRepository, "", &*app.name);
-    backend
-        .manager()
-        .reconcile(&source, &Default::default())
-        .await?;
+    backend.manager().reconcile(&source, &ask()).await?;
     backend
         .wait_for(app, PATIENCE, |status| status.revisions == [revision])
         .await?;

@@ -14,7 +14,7 @@ use kube::Client;
 use serde_json::{Value, json};
 
 use super::support::{
-    PATIENCE, apply, config_map, find, git_repository, kustomization, login, ready,
+    PATIENCE, apply, ask, config_map, find, git_repository, kustomization, login, ready, wait,
 };
 
 /// A namespace with a repository in Gitea, a GitRepository `source` and a Kustomization `app` of it.
@@ -88,6 +88,7 @@ impl Told {
     pub(super) fn options(&self, timeout: Duration) -> WaitOptions {
         let told = self.0.clone();
         WaitOptions::within(timeout)
+            .answer_within(timeout)
             .progress(move |update| told.lock().unwrap().push(update.clone()))
     }
 
@@ -158,7 +159,7 @@ async fn requests_without_news_come_back_soon_and_do_not_disturb_each_other() ->
     let site = Site::new(flux, "flux-again", &[("map.yaml", &map)]).await?;
     site.deploy().await?;
     let app = site.the(FluxKind::Kustomization, "app");
-    let options = ReconcileOptions::default().with_source();
+    let options = ask().with_source();
     let before = Instant::now();
     let first = site.manager.reconcile(&app, &options).await?;
     println!("nothing new: {:?}", before.elapsed());
@@ -176,10 +177,7 @@ async fn requests_without_news_come_back_soon_and_do_not_disturb_each_other() ->
         .reconcile(&app, &ReconcileOptions::default().no_wait())
         .await?;
     assert_eq!(asked.revision, None);
-    let done = site
-        .manager
-        .wait(&app, &WaitOptions::within(PATIENCE))
-        .await?;
+    let done = site.manager.wait(&app, &wait()).await?;
     assert_eq!(done.revision, first.revision);
     Ok(())
 }
@@ -198,10 +196,7 @@ async fn a_changed_spec_is_waited_for() -> Result<()> {
         app["spec"]["path"] = json!(path);
         let app: Kustomization = serde_json::from_value(app.clone())?;
         let made = site.manager.create_kustomization(&app).await?;
-        let done = site
-            .manager
-            .wait(&FluxRef::of(&app), &WaitOptions::within(PATIENCE))
-            .await?;
+        let done = site.manager.wait(&FluxRef::of(&app), &wait()).await?;
         assert_eq!(
             done.value["metadata"]["generation"].as_i64(),
             made.object.metadata.generation
@@ -221,8 +216,7 @@ async fn what_is_suspended_is_refused() -> Result<()> {
         site.the(FluxKind::Kustomization, "app"),
         site.the(FluxKind::GitRepository, "source"),
     );
-    let wait = || ReconcileOptions::default().wait(WaitOptions::within(PATIENCE));
-    let with_source = wait().with_source();
+    let with_source = ask().with_source();
 
     site.manager.suspend(&app).await?;
     let refused = site
@@ -243,16 +237,9 @@ async fn what_is_suspended_is_refused() -> Result<()> {
     );
     // The rest of the status is the controller's, which may still write that it is suspended.
     assert_eq!(found.data["status"]["lastHandledReconcileAt"], Value::Null);
-    let refused = site
-        .manager
-        .wait(&app, &WaitOptions::within(PATIENCE))
-        .await
-        .unwrap_err();
+    let refused = site.manager.wait(&app, &wait()).await.unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Conflict, "{refused}");
-    let waited = site
-        .manager
-        .resume(&app, Some(&WaitOptions::within(PATIENCE)))
-        .await?;
+    let waited = site.manager.resume(&app, Some(&wait())).await?;
     assert!(waited.is_some_and(|done| done.revision.is_some()));
 
     site.manager.suspend(&source).await?;
@@ -265,7 +252,7 @@ async fn what_is_suspended_is_refused() -> Result<()> {
     let named = format!("GitRepository {}/source is suspended", site.name());
     assert!(refused.to_string().contains(&named), "{refused}");
     // Without its source there is nothing against it.
-    site.manager.reconcile(&app, &wait()).await?;
+    site.manager.reconcile(&app, &ask()).await?;
 
     site.manager.suspend(&app).await?;
     let files = [("map.yaml", &*config_map("map", "2"))];
@@ -324,7 +311,7 @@ async fn what_cannot_be_asked_is_refused() -> Result<()> {
         .unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::Unsupported, "{refused}");
     // Nobody has to make it ready.
-    manager.wait(&alert, &WaitOptions::within(PATIENCE)).await?;
+    manager.wait(&alert, &wait()).await?;
 
     apply(&site.client(), &site.app()).await?;
     let options = ReconcileOptions::default().with_source();
@@ -370,12 +357,11 @@ async fn releases_of_a_helm_repository() -> Result<()> {
     apply(&namespace.client(), &repository).await?;
     apply(&namespace.client(), &release).await?;
     let app = at(FluxKind::HelmRelease, "app");
-    let wait = || ReconcileOptions::default().wait(WaitOptions::within(PATIENCE));
-    let first = manager.wait(&app, &WaitOptions::within(PATIENCE)).await?;
+    let first = manager.wait(&app, &wait()).await?;
     assert_eq!(first.revision.as_deref(), Some("1.0.0"));
 
     charts.add(&chart("1.1.0")).await?;
-    let done = manager.reconcile(&app, &wait().with_source()).await?;
+    let done = manager.reconcile(&app, &ask().with_source()).await?;
     assert_eq!(done.revision.as_deref(), Some("1.1.0"));
     let sources: Vec<String> = done
         .sources
@@ -395,13 +381,13 @@ async fn releases_of_a_helm_repository() -> Result<()> {
     assert_eq!(found.data["data"]["value"], "1.1.0 quiet");
 
     let helm_revision = |value: &Value| value["status"]["history"][0]["version"].as_i64();
-    let plain = manager.reconcile(&app, &wait()).await?;
+    let plain = manager.reconcile(&app, &ask()).await?;
     assert_eq!(
         helm_revision(&plain.value),
         Some(2),
         "a plain request upgraded"
     );
-    let forced = manager.reconcile(&app, &wait().force()).await?;
+    let forced = manager.reconcile(&app, &ask().force()).await?;
     assert_eq!(
         helm_revision(&forced.value),
         Some(3),
@@ -411,7 +397,7 @@ async fn releases_of_a_helm_repository() -> Result<()> {
         forced.value["status"]["lastHandledForceAt"].as_str(),
         forced.token.as_deref()
     );
-    let reset = manager.reconcile(&app, &wait().reset()).await?;
+    let reset = manager.reconcile(&app, &ask().reset()).await?;
     assert_eq!(
         reset.value["status"]["lastHandledResetAt"].as_str(),
         reset.token.as_deref()
@@ -461,9 +447,7 @@ async fn releases_of_a_registry() -> Result<()> {
     .await?;
     let named = |release: &str| FluxRef::new(FluxKind::HelmRelease, name, release);
     for release in ["pointed", "referred"] {
-        let done = manager
-            .wait(&named(release), &WaitOptions::within(PATIENCE))
-            .await?;
+        let done = manager.wait(&named(release), &wait()).await?;
         let revision = done.revision.unwrap_or_default();
         assert!(revision.starts_with("1.0.0"), "{release} is at {revision}");
     }
@@ -511,7 +495,7 @@ async fn resuming_waits_for_what_was_missed() -> Result<()> {
         .gitea
         .commit(&site.repository, "second", &files)
         .await?;
-    let wait = WaitOptions::within(PATIENCE);
+    let wait = wait();
     let done = site
         .manager
         .resume(&source, Some(&wait))

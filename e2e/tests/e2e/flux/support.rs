@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
 use e2e::{Gitea, Repository};
+use gitops_flux::reconcile::{ReconcileOptions, WaitOptions};
 use k8s_openapi::api::authorization::v1::{
     ResourceAttributes, SubjectAccessReview, SubjectAccessReviewSpec,
 };
@@ -14,6 +15,16 @@ use serde_json::{Value, json};
 
 /// Longer than anything here takes.
 pub(super) const PATIENCE: Duration = Duration::from_secs(90);
+
+/// A wait for as long as anything takes. The controllers have no Leases, by which a busy one is told from one that does not run: it may be silent for as long.
+pub(super) fn wait() -> WaitOptions {
+    WaitOptions::within(PATIENCE).answer_within(PATIENCE)
+}
+
+/// A request to reconcile, with such a wait.
+pub(super) fn ask() -> ReconcileOptions {
+    ReconcileOptions::default().wait(wait())
+}
 
 /// The Secret that [`git_repository`] logs in with.
 pub(super) const LOGIN: &str = "login";

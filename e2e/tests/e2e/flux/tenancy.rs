@@ -3,7 +3,6 @@
 use anyhow::Result;
 use gitops_core::ErrorKind;
 use gitops_flux::diff::{DiffAction, diff};
-use gitops_flux::reconcile::ReconcileOptions;
 use gitops_flux::secret::FluxSecret;
 use gitops_flux::tree::{TreeNote, TreeOptions};
 use gitops_flux::types::Kustomization;
@@ -12,7 +11,7 @@ use gitops_kube::cluster::KubeCluster;
 use serde_json::{Value, json};
 
 use super::commands::{World, found, manager};
-use super::support::{apply, config_map, find, kustomization, until_allowed};
+use super::support::{apply, ask, config_map, find, kustomization, until_allowed};
 
 fn map(namespace: &str, name: &str) -> Value {
     json!({"apiVersion": "v1", "kind": "ConfigMap", "metadata": {"namespace": namespace, "name": name}})
@@ -31,10 +30,7 @@ async fn a_tenant_without_rights_is_told_which() -> Result<()> {
     object["spec"]["serviceAccountName"] = json!("tenant");
     apply(&client, &object).await?;
     let reference = FluxRef::new(FluxKind::Kustomization, name, "tenant");
-    let error = manager
-        .reconcile(&reference, &ReconcileOptions::default())
-        .await
-        .unwrap_err();
+    let error = manager.reconcile(&reference, &ask()).await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Failed, "{error}");
     let text = format!("{error:#}");
     assert!(
@@ -57,9 +53,7 @@ async fn a_tenant_without_rights_is_told_which() -> Result<()> {
         name,
     )
     .await?;
-    manager
-        .reconcile(&reference, &ReconcileOptions::default())
-        .await?;
+    manager.reconcile(&reference, &ask()).await?;
     assert!(find(&client, &map(name, "tenant")).await?.is_some());
     Ok(())
 }
@@ -82,9 +76,7 @@ async fn another_cluster_is_delivered_to() -> Result<()> {
     object["spec"]["kubeConfig"] = json!({"secretRef": {"name": "far"}});
     apply(&client, &object).await?;
     let reference = FluxRef::new(FluxKind::Kustomization, name, "far");
-    manager
-        .reconcile(&reference, &ReconcileOptions::default())
-        .await?;
+    manager.reconcile(&reference, &ask()).await?;
     assert!(find(&client, &map(name, "far")).await?.is_none());
     assert!(
         find(&theirs.client(), &map(theirs.name(), "far"))

@@ -8,7 +8,7 @@ use gitops_flux::{FluxKind, FluxRef};
 use serde_json::{Value, json};
 
 use super::{World, manager};
-use crate::flux::support::{apply, find};
+use crate::flux::support::{apply, ask, find};
 
 /// An object as kustomize-controller would apply it for `app`.
 fn built(namespace: &str, text: &str) -> Result<Object> {
@@ -106,7 +106,7 @@ async fn diff_tells_what_the_next_reconcile_does() -> Result<()> {
         ("app.yaml", &*new),
     ];
     gitea.commit(&world.repository, "next", &files).await?;
-    let options = gitops_flux::reconcile::ReconcileOptions::default().with_source();
+    let options = ask().with_source();
     manager
         .reconcile(
             &FluxRef::new(FluxKind::Kustomization, name, "app"),

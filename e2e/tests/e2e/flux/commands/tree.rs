@@ -8,7 +8,7 @@ use gitops_flux::{FluxKind, FluxRef};
 use serde_json::json;
 
 use super::{World, manager, trimmed};
-use crate::flux::support::{apply, find, ready};
+use crate::flux::support::{apply, ask, find, ready};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn tree_is_the_commands_tree() -> Result<()> {
@@ -68,7 +68,7 @@ async fn tree_is_the_commands_tree() -> Result<()> {
     manager
         .reconcile(
             &FluxRef::new(FluxKind::GitRepository, name, "source"),
-            &Default::default(),
+            &ask(),
         )
         .await?;
     ready(&client, &root).await?;

@@ -13,8 +13,7 @@ use gitops_flux::{FluxKind, FluxManager, FluxRef};
 use serde_json::{Value, json};
 
 use super::super::reconcile::{Site, Told};
-use super::super::support::{PATIENCE, apply, config_map, find, ready, until};
-use super::{ask, wait};
+use super::super::support::{PATIENCE, apply, ask, config_map, find, ready, until, wait};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn controllers_that_do_not_run() -> Result<()> {
