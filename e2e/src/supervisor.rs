@@ -15,7 +15,7 @@ use tokio::sync::OnceCell;
 
 use crate::argocd::{ArgoCdOptions, ArgoCdServer};
 use crate::control_plane::{ControlPlane, ControlPlaneOptions};
-use crate::flux::{FluxOptions, FluxServer};
+use crate::flux::{FluxController, FluxOptions, FluxServer};
 use crate::gitea::{GiteaOptions, GiteaServer};
 use crate::node::NodeServer;
 use crate::redis::RedisServer;
@@ -170,8 +170,11 @@ impl Servers {
     }
 
     async fn flux(&self) -> Result<&FluxServer> {
+        // A test's health check that never passes keeps a worker busy: the other tests have enough of them all the same.
+        let workers = |controller| (controller, "--concurrent=16".to_owned());
         let options = FluxOptions {
             node: true,
+            args: FluxController::ALL.map(workers).to_vec(),
             ..FluxOptions::default()
         };
         let start = async || announce("Flux", FluxServer::start(&self.session, &options)).await;
