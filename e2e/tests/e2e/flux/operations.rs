@@ -279,6 +279,15 @@ async fn controllers_that_do_not_run_are_named_and_who_suspends_is_heard() -> Re
     let app = app.app_ref();
     fetched(&backend, &app).await?;
 
+    let lease = |controller: &str| {
+        json!({
+            "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": {"name": format!("{controller}-leader-election"), "namespace": site.name()},
+            "spec": {"holderIdentity": "x", "leaseDurationSeconds": 35, "renewTime": format!("{:.6}", jiff::Timestamp::now())},
+        })
+    };
+    // The one that runs may take longer to answer.
+    apply(&site.client(), &lease("source-controller")).await?;
     let outcome = backend.sync_and_wait(&app, &SyncOptions::default()).await?;
     assert_eq!(outcome.phase, OperationPhase::Failed, "{outcome:?}");
     assert!(
@@ -286,14 +295,9 @@ async fn controllers_that_do_not_run_are_named_and_who_suspends_is_heard() -> Re
         "{outcome:?}"
     );
     // One that has renewed its Lease is busy, and is waited for until the time is up.
-    let lease = json!({
-        "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-        "metadata": {"name": "kustomize-controller-leader-election", "namespace": site.name()},
-        "spec": {"holderIdentity": "x", "leaseDurationSeconds": 35, "renewTime": format!("{:.6}", jiff::Timestamp::now())},
-    });
-    apply(&site.client(), &lease).await?;
+    apply(&site.client(), &lease("kustomize-controller")).await?;
     let soon = SyncOptions {
-        timeout: Some(Duration::from_secs(8)),
+        timeout: Some(Duration::from_secs(12)),
         ..SyncOptions::default()
     };
     let outcome = backend.sync_and_wait(&app, &soon).await?;
