@@ -301,12 +301,20 @@ async fn kinds_that_are_not_installed_and_objects_that_cannot_be_read() -> Resul
         "crd/kustomizations.kustomize.toolkit.fluxcd.io",
     ];
     cluster.kubectl(&definition).await?;
-    manager.create(&app).await?;
     let broken = json!({
         "apiVersion": "kustomize.toolkit.fluxcd.io/v1", "kind": "Kustomization", "metadata": {"name": "broken", "namespace": "default"},
         "spec": {"interval": "1h", "prune": "canary-4711", "sourceRef": {"kind": "GitRepository", "name": "a"}},
     });
-    apply(&manager.client().clone(), &broken).await?;
+    let make = async || {
+        manager.create(&app).await?;
+        apply(manager.client(), &broken).await.map(drop)
+    };
+    // What is established is served some moments later.
+    let started = Instant::now();
+    while let Err(error) = make().await {
+        anyhow::ensure!(started.elapsed() < PATIENCE, "{error:#}");
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
 
     let list = manager
         .list::<Kustomization>(&ListOptions::everywhere())
