@@ -263,7 +263,7 @@ async fn a_health_check_that_never_passes() -> Result<()> {
     let told = Told::default();
     let late = site
         .manager
-        .wait(&app, &told.options(Duration::from_secs(8)))
+        .wait(&app, &told.options(Duration::from_secs(15)))
         .await
         .unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
