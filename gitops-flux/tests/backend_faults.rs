@@ -14,7 +14,7 @@ use wiremock::{Mock, MockServer, Request, Respond, ResponseTemplate};
 
 const WORKLOAD: &str =
     "/apis/kustomize.toolkit.fluxcd.io/v1/namespaces/flux-system/kustomizations/app";
-const DEADLINE: Duration = Duration::from_millis(600);
+const DEADLINE: Duration = Duration::from_secs(2);
 
 /// A Kustomization whose annotations can be patched; the first patch is written, and the answer is too late.
 #[derive(Clone)]

@@ -28,8 +28,8 @@ fn manager(server: &MockServer) -> FluxManager {
     let mut config = kube::Config::new(server.uri().parse().unwrap());
     config.default_retry = false;
     let options = FluxOptions {
-        deadline: Duration::from_millis(600),
-        retry_for: Duration::from_secs(3),
+        deadline: Duration::from_secs(2),
+        retry_for: Duration::from_secs(5),
         ..FluxOptions::default()
     };
     FluxManager::with_options(kube::Client::try_from(config).unwrap(), options)
@@ -126,7 +126,7 @@ async fn a_server_that_is_silent_ends_in_a_timeout() {
     let late = manager.reconcile(&app(), &options).await.unwrap_err();
     assert_eq!(late.kind(), ErrorKind::Timeout, "{late}");
     assert!(
-        started.elapsed() < Duration::from_secs(10),
+        started.elapsed() < Duration::from_secs(20),
         "{:?}",
         started.elapsed()
     );
@@ -456,7 +456,7 @@ async fn a_server_that_falls_silent_does_not_lengthen_a_wait() {
     let (soon, never) = (Duration::from_millis(100), Duration::from_secs(60));
     let (first, second) = tokio::join!(wait(soon), wait(never));
     assert!(
-        started.elapsed() < Duration::from_secs(9),
+        started.elapsed() < Duration::from_secs(20),
         "{:?}",
         started.elapsed()
     );
