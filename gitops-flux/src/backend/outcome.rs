@@ -8,17 +8,22 @@ use std::time::Duration;
 
 use gitops_core::backend::ResourceAction;
 use gitops_core::manifest::ObjectId;
+use jiff::Timestamp;
 
 use super::FluxBackend;
 use super::access::Loaded;
 use super::record::Record;
 use crate::convert::Workload;
-use crate::events::{EventsOptions, events};
-use crate::kind::FluxResource as _;
+use crate::events::{EventRecord, EventsOptions, events};
+use crate::kind::{FluxKind, FluxResource as _};
 use crate::types::InventoryEntry;
 
 /// Events are written beside the status, and may come a moment later.
 const LATER: Duration = Duration::from_millis(400);
+/// How often they are looked for once more.
+const LOOKS: usize = 5;
+/// The reason of events that are written before a run is over.
+const PROGRESSING: &str = "Progressing";
 
 /// What the workload has in its inventory.
 pub(super) fn inventory(workload: &Workload) -> Vec<InventoryEntry> {
@@ -50,24 +55,37 @@ fn subject(id: &ObjectId) -> String {
     }
 }
 
-async fn told(
-    backend: &FluxBackend,
-    loaded: &Loaded,
-    record: &Record,
-) -> BTreeMap<String, ResourceAction> {
+/// What events say.
+#[derive(Default)]
+struct Told {
+    actions: BTreeMap<String, ResourceAction>,
+    /// More will not come: a controller writes events one after the other, and that of the run's end is there.
+    all: bool,
+}
+
+async fn told(backend: &FluxBackend, loaded: &Loaded, record: &Record) -> Told {
     let workload = loaded.workload_ref();
     let options = EventsOptions::about(workload.kind, &*workload.namespace, &*workload.name);
-    let mut told = BTreeMap::new();
-    let Ok(found) = events(backend.manager.cluster(), &options).await else {
-        return told;
-    };
+    match events(backend.manager.cluster(), &options).await {
+        Ok(found) => heard(&found, workload.kind, record.started_at),
+        Err(_) => Told {
+            all: true,
+            ..Told::default()
+        },
+    }
+}
+
+/// What events say of the runs of a workload of this kind since then.
+fn heard(events: &[EventRecord], kind: FluxKind, since: Timestamp) -> Told {
+    let mut told = Told::default();
     // Their times have no fractions.
-    let since = record.started_at.as_second();
-    for event in found {
+    let since = since.as_second();
+    for event in events {
         if event.at.is_none_or(|at| at.as_second() < since) {
             continue;
         }
-        told.extend(event.message.lines().filter_map(line));
+        told.all |= event.object.kind == kind.kind() && event.reason != PROGRESSING;
+        told.actions.extend(event.message.lines().filter_map(line));
     }
     told
 }
@@ -84,10 +102,17 @@ pub(super) async fn resources(
         return Vec::new();
     }
     let mut said = told(backend, loaded, record).await;
-    if said.is_empty() {
+    for _ in 0..LOOKS {
+        if !said.actions.is_empty() {
+            break;
+        }
         tokio::time::sleep(LATER).await;
         said = told(backend, loaded, record).await;
+        if said.all {
+            break;
+        }
     }
+    let said = said.actions;
     let has = |all: &[InventoryEntry], id: &str| all.iter().any(|entry| entry.id == id);
     let said_of = |entry: &InventoryEntry| {
         let id = entry.object_id().ok()?;
@@ -121,6 +146,45 @@ pub(super) async fn resources(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::events::Severity;
+
+    #[test]
+    fn all_is_told_with_the_end_of_a_run() {
+        let event = |at: i64, kind: FluxKind, reason: &str, message: &str| EventRecord {
+            at: Timestamp::from_second(at).ok(),
+            severity: Severity::Normal,
+            reason: reason.to_owned(),
+            object: kind.object_id("a", "app"),
+            message: message.to_owned(),
+            count: 1,
+            controller: String::new(),
+            revision: None,
+        };
+        let kind = FluxKind::Kustomization;
+        let since = Timestamp::from_second(5).unwrap();
+        let mut events = vec![
+            event(
+                4,
+                kind,
+                "ReconciliationSucceeded",
+                "Reconciliation finished in 1s",
+            ),
+            event(5, FluxKind::GitRepository, "NewArtifact", "stored artifact"),
+        ];
+        let told = heard(&events, kind, since);
+        assert!(told.actions.is_empty() && !told.all);
+        events.push(event(5, kind, PROGRESSING, "ConfigMap/a/b configured"));
+        let told = heard(&events, kind, since);
+        assert_eq!(told.actions["ConfigMap/a/b"], ResourceAction::Updated);
+        assert!(!told.all);
+        events.push(event(
+            6,
+            kind,
+            "ReconciliationSucceeded",
+            "Reconciliation finished in 1s",
+        ));
+        assert!(heard(&events, kind, since).all);
+    }
 
     #[test]
     fn lines_of_events_are_read() {
