@@ -6,6 +6,7 @@ use std::process::Command;
 use anyhow::{Context, Result, bail};
 
 use crate::components::{bin_dir, module_dir, program, system_program, testenv_dir};
+use crate::random_hex;
 
 /// The modules that hold their definitions.
 const WITH: [&str; 3] = [
@@ -43,7 +44,8 @@ fn generated() -> Result<PathBuf> {
     if folder.is_dir() {
         return Ok(folder);
     }
-    let partial = bin.with_file_name(format!("flux-definitions.{}.partial", std::process::id()));
+    // Two tests of one process may come here at once.
+    let partial = bin.with_file_name(format!("flux-definitions.{}.partial", random_hex(4)?));
     generate(&testenv_dir().join("flux"), &WITHOUT, &partial)?;
     match std::fs::rename(&partial, &folder) {
         Ok(()) => Ok(folder),
