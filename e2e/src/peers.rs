@@ -85,8 +85,14 @@ pub fn build() -> Result<PathBuf> {
         return Ok(binary);
     }
     fs::create_dir_all(&folder).with_context(|| folder.display().to_string())?;
-    // Under a name of its own first: whoever builds at the same time must not see half a file.
-    let unfinished = folder.join(format!("peers.{}", std::process::id()));
+    // Tests that need it at the same time build it once.
+    let lock = fs::File::create(folder.join(".lock")).context("cannot make the lock file")?;
+    lock.lock().context("cannot lock the cache directory")?;
+    if binary.exists() {
+        return Ok(binary);
+    }
+    // Under another name first: a build that is interrupted must leave no half file.
+    let unfinished = folder.join("peers.unfinished");
     let output = Command::new(system_program("go")?)
         .args(["build", "-buildvcs=false", "-o"])
         .arg(&unfinished)
