@@ -203,8 +203,9 @@ impl GiteaServer {
 
     async fn learn_host_key(&self) -> Result<()> {
         let mut command = tokio::process::Command::new(system_program("ssh-keyscan")?);
-        command.args(["-p", &self.gitea.ssh_port.to_string(), "127.0.0.1"]);
-        let keys = run(&mut command).await?;
+        // It gives up after five seconds else, without an error.
+        command.args(["-T", "60", "-p", &self.gitea.ssh_port.to_string()]);
+        let keys = run(command.arg("127.0.0.1")).await?;
         std::fs::write(&self.gitea.known_hosts, keys).context("cannot write known_hosts")
     }
 }
@@ -256,6 +257,7 @@ OFFLINE_MODE = true
 [database]
 DB_TYPE = sqlite3
 PATH = {dir}/gitea.db
+SQLITE_TIMEOUT = 20000
 [repository]
 ROOT = {dir}/repositories
 DEFAULT_BRANCH = main
