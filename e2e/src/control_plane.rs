@@ -132,6 +132,8 @@ impl ControlPlane {
             std::fs::write(&policy, rules.to_string()).context("cannot write the audit policy")?;
             args.push(format!("--audit-policy-file={}", policy.display()));
             args.push(format!("--audit-log-path={}", audit_log.display()));
+            // Megabytes; after 100 it would begin a new file, and who counts events would miss the old ones.
+            args.push("--audit-log-maxsize=100000".to_owned());
         }
         args.extend(options.apiserver_args.iter().cloned());
 
