@@ -257,7 +257,12 @@ mod tests {
         assert!(is_running(pid));
         // The forgotten server holds a clone of the session, so this is what the last drop does.
         finish(&root);
-        std::thread::sleep(std::time::Duration::from_millis(100));
+        for _ in 0..200 {
+            if !is_running(pid) {
+                break;
+            }
+            std::thread::sleep(std::time::Duration::from_millis(50));
+        }
         assert!(!is_running(pid));
         assert!(!root.join("data").exists());
         assert!(root.join("logs/server.log").exists());
