@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use gitops_core::ErrorKind;
 use gitops_core::application::ManagedNamespaceMetadata;
 use gitops_core::backend::{ResourceAction, SyncResource};
-use gitops_core::manifest::{ManifestSet, Object};
+use gitops_core::manifest::{GroupVersionKind, ManifestSet, Object};
 use gitops_kube::cluster::{Cluster, KubeCluster};
 use gitops_kube::engine::{
     ApplySet, Engine, EngineOptions, PlanAction, PlanOptions, Verify, WaitOptions,
@@ -73,6 +73,26 @@ fn deployment(name: &str, image: &str) -> Value {
     })
 }
 
+/// Asks kubectl again until it succeeds with an answer that is not empty.
+async fn until(what: &str, arguments: &[&str]) -> Result<()> {
+    let cluster = e2e::cluster().await?;
+    let answered = async {
+        while !(cluster.kubectl(arguments).await).is_ok_and(|answer| !answer.trim().is_empty()) {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), answered)
+        .await
+        .with_context(|| format!("not within a minute: {what}"))
+}
+
+/// Waits for the last that the Deployment controller writes beside the status.
+async fn until_it_has_its_revision(namespace: &str, deployment: &str) -> Result<()> {
+    let revision = r"-o=jsonpath={.metadata.annotations.deployment\.kubernetes\.io/revision}";
+    let get = ["-n", namespace, "get", "deployment", deployment, revision];
+    until("the Deployment has a revision", &get).await
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_sync_writes_nothing_and_prune_removes() -> Result<()> {
     let f = fixture("basics").await?;
@@ -89,7 +109,7 @@ async fn a_second_sync_writes_nothing_and_prune_removes() -> Result<()> {
     assert_eq!(report.count(ResourceAction::Created), 3);
 
     // The Deployment controller adds its revision: one more apply, which changes nothing.
-    tokio::time::sleep(Duration::from_secs(1)).await;
+    until_it_has_its_revision(&f.namespace, "web").await?;
     let report = f.engine.sync(&f.set, all(), &f.options).await?;
     assert_eq!(report.changed, 0, "{:?}", report.results);
 
@@ -623,6 +643,16 @@ async fn lists_need_only_the_rights_of_the_application() -> Result<()> {
             "--user=alice",
         ])
         .await?;
+    // The authoriser learns of a new binding from a watch.
+    let may = [
+        "-n",
+        &namespace,
+        "auth",
+        "can-i",
+        "create",
+        "deployments.apps",
+    ];
+    until("alice may", &[&may[..], &["--as=alice"]].concat()).await?;
     let client = cluster.client_as("alice").await?;
     let f = fixture_for(Arc::new(KubeCluster::new(client)), "rbac", namespace)?;
     let report = f
@@ -666,6 +696,8 @@ async fn verify_by_dry_run_agrees_with_the_digests() -> Result<()> {
     let f = fixture("verify").await?;
     let all = || manifests([config_map("a", "1"), deployment("web", "x:1")]);
     f.engine.sync(&f.set, all(), &f.options).await?;
+    // What a controller writes between the reading and the dry run would be a difference.
+    until_it_has_its_revision(&f.namespace, "web").await?;
     let options = EngineOptions {
         verify: Verify::DryRun,
         ..f.options.clone()
@@ -746,7 +778,17 @@ async fn a_kind_that_discovery_does_not_name_keeps_its_entries_until_it_is_remov
         .sync(&other, manifests([definition]), &waiting)
         .await?;
     assert!(report.is_success(), "{:?}", report.failure);
-    f.engine.cluster().invalidate();
+    // Discovery names a kind a moment after it is established.
+    let gvk = GroupVersionKind::new(&*group, "v1", "Thing");
+    let served = async {
+        while f.engine.cluster().resolve(&gvk).await.is_err() {
+            tokio::time::sleep(Duration::from_millis(200)).await;
+            f.engine.cluster().invalidate();
+        }
+    };
+    tokio::time::timeout(Duration::from_secs(60), served)
+        .await
+        .context("the thing's kind is not served")?;
     let thing =
         json!({"apiVersion": format!("{group}/v1"), "kind": "Thing", "metadata": {"name": "t"}});
     let report = f
@@ -789,6 +831,11 @@ async fn a_kind_that_discovery_does_not_name_keeps_its_entries_until_it_is_remov
 
     // An extension server that is down, in the CRD's place.
     cluster.kubectl(&["delete", "crd", &crd]).await?;
+    // The CRD's own APIService is to go first: what is applied over it would go with it.
+    let gone = format!("apiservice/v1.{group}");
+    cluster
+        .kubectl(&["wait", "--for=delete", "--timeout=60s", &gone])
+        .await?;
     let service = json!({
         "apiVersion": "apiregistration.k8s.io/v1", "kind": "APIService",
         "metadata": {"name": format!("v1.{group}")},
