@@ -216,7 +216,30 @@ async fn argo_cd_flux_and_tekton_are_installed_from_gitea() -> Result<()> {
         .await?;
     assert_eq!(deployments.lines().count(), 6, "{deployments}");
 
-    // The controllers' own first changes (revision annotations, statuses) settle in this round.
+    // The controllers' own first changes (revision annotations, statuses) settle in this round. They come to the last Deployment when they may.
+    let revisions = [
+        "get",
+        "deployments",
+        "-n",
+        "argocd",
+        r"-o=jsonpath={.items[*].metadata.annotations.deployment\.kubernetes\.io/revision}",
+    ];
+    let told = async {
+        while installer
+            .cluster
+            .kubectl(&revisions)
+            .await?
+            .split(' ')
+            .count()
+            < 6
+        {
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+        anyhow::Ok(())
+    };
+    tokio::time::timeout(Duration::from_secs(60), told)
+        .await
+        .context("some Deployment has no revision")??;
     for (app, _) in &apps {
         let outcome = installer.sync(app).await?;
         let changed: Vec<_> = outcome
