@@ -16,7 +16,7 @@ async fn fixture(name: &str) -> Result<(Engine, ApplySet, EngineOptions, String)
         namespace: namespace.clone(),
         prune: true,
         wait: Some(WaitOptions {
-            timeout: Duration::from_secs(2),
+            timeout: Duration::from_secs(60),
             ..WaitOptions::default()
         }),
         ..EngineOptions::default()
@@ -63,7 +63,14 @@ async fn a_finalizer_holds_a_prune_up_until_it_is_taken_off() -> Result<()> {
     );
 
     let rest = || manifests([config_map("stays")]);
-    let report = engine.sync(&set, rest(), &options).await?;
+    let impatient = EngineOptions {
+        wait: Some(WaitOptions {
+            timeout: Duration::from_secs(2),
+            ..WaitOptions::default()
+        }),
+        ..options.clone()
+    };
+    let report = engine.sync(&set, rest(), &impatient).await?;
     let failure = report.failure.expect("a failure");
     assert!(failure.contains("finalizers example.org/hold"), "{failure}");
     let id = ObjectId::new("", "Service", &*namespace, "held");
