@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use anyhow::{Context, Result, ensure};
 use e2e::{ControlPlane, ControlPlaneOptions};
+use gitops_core::ErrorKind;
 use gitops_core::manifest::{ManifestSet, Object};
 use gitops_kube::cluster::{Cluster, DeleteParams, KubeCluster, ObjectKey, Patch, WriteParams};
 use gitops_kube::engine::{ApplySet, Engine, EngineOptions, PlanAction, PlanOptions, Step};
@@ -346,10 +347,19 @@ impl World {
                 "a field removed"
             }
             8 => {
-                let mut there = self.cluster.get(key).await?.context("it is gone")?;
-                there.set_annotation("put", "1");
-                there.metadata_mut().remove("managedFields");
-                self.cluster.replace(&kind, &there, &by("putter")).await?;
+                loop {
+                    let mut there = self.cluster.get(key).await?.context("it is gone")?;
+                    there.set_annotation("put", "1");
+                    there.metadata_mut().remove("managedFields");
+                    match self.cluster.replace(&kind, &there, &by("putter")).await {
+                        // A controller was faster.
+                        Err(error) if error.kind() == ErrorKind::Conflict => {}
+                        other => {
+                            other?;
+                            break;
+                        }
+                    }
+                }
                 "replaced as it was, with an annotation"
             }
             _ => "nothing",
@@ -394,23 +404,31 @@ impl World {
             namespace: &step.id.namespace,
             name: &step.id.name,
         };
-        let live = self
-            .cluster
-            .get(key)
-            .await?
-            .context("an unchanged object is not there")?;
         let params = WriteParams {
             field_manager: self.set.manager().to_owned(),
             dry_run: true,
             force: true,
             ..WriteParams::default()
         };
-        let predicted = match self.cluster.apply(step.kind(), desired, &params).await {
-            Ok(predicted) => predicted,
-            Err(error) => return Ok(Some(format!("refused: {error}"))),
+        let get = async || {
+            let live = self.cluster.get(key).await?;
+            live.context("an unchanged object is not there")
         };
-        let (before, after) = (comparable(live), comparable(predicted));
-        Ok((before != after).then(|| format!("{before}\n->\n{after}")))
+        let mut live = get().await?;
+        loop {
+            let predicted = match self.cluster.apply(step.kind(), desired, &params).await {
+                Ok(predicted) => predicted,
+                Err(error) => return Ok(Some(format!("refused: {error}"))),
+            };
+            // What a controller wrote in between is no change of the dry run's.
+            let now = get().await?;
+            if now.resource_version() != live.resource_version() {
+                live = now;
+                continue;
+            }
+            let (before, after) = (comparable(live), comparable(predicted));
+            return Ok((before != after).then(|| format!("{before}\n->\n{after}")));
+        }
     }
 }
 
