@@ -78,7 +78,7 @@ async fn one(cluster: &dyn Cluster, namespace: &str, ask: &Ask) -> gitops_core::
         value["kind"].as_str().unwrap_or_default(),
     );
     let mut kind = cluster.resolve(&gvk).await;
-    for _ in 0..40 {
+    for _ in 0..240 {
         if kind.is_ok() || !gvk.group.ends_with("memory.example.org") {
             break;
         }
@@ -199,6 +199,10 @@ async fn one(cluster: &dyn Cluster, namespace: &str, ask: &Ask) -> gitops_core::
         }
         Delete(_) => {
             cluster.delete(key, &DeleteParams::default()).await?;
+            if gvk.kind == "CustomResourceDefinition" {
+                // What serves its objects learns of its end from a watch.
+                tokio::time::sleep(std::time::Duration::from_secs(2)).await;
+            }
             return Ok("deleted".into());
         }
     };
