@@ -95,19 +95,32 @@ fn options() -> CacheOptions {
     }
 }
 
-fn store(url: &str, prefix: &str) -> RedisStatuses {
+/// What a Redis that is there may take on a busy machine, where none is to be given up.
+const PATIENCE: Duration = Duration::from_secs(20);
+
+fn store(url: &str, prefix: &str, timeout: Duration) -> RedisStatuses {
     let options = RedisOptions {
         prefix: prefix.into(),
+        timeout,
         pause: Duration::from_millis(200),
-        ..RedisOptions::default()
     };
     RedisStatuses::new(url, options).unwrap()
 }
 
 /// One process's view of the backend.
-fn process(backend: &Counting, url: &str, prefix: &str) -> CachedBackend<Counting> {
-    let cache = StatusCache::shared(options(), Arc::new(store(url, prefix)));
+fn process(
+    backend: &Counting,
+    url: &str,
+    prefix: &str,
+    timeout: Duration,
+) -> CachedBackend<Counting> {
+    let cache = StatusCache::shared(options(), Arc::new(store(url, prefix, timeout)));
     CachedBackend::new(backend.clone(), cache)
+}
+
+/// The time after which a Redis is given up unless it is set.
+fn usual() -> Duration {
+    RedisOptions::default().timeout
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -115,10 +128,10 @@ async fn processes_share_what_one_has_read_and_what_one_has_changed() -> Result<
     let url = &e2e::redis().await?.url;
     let backend = Counting::default();
     let (one, other) = (
-        process(&backend, url, "sharing"),
-        process(&backend, url, "sharing"),
+        process(&backend, url, "sharing", PATIENCE),
+        process(&backend, url, "sharing", PATIENCE),
     );
-    let stranger = process(&backend, url, "stranger");
+    let stranger = process(&backend, url, "stranger", PATIENCE);
     let app = AppRef::from("team/a");
     assert_eq!(revision(&one.status(&app).await?), 0);
     assert_eq!(revision(&other.status(&app).await?), 0);
@@ -137,7 +150,10 @@ async fn processes_share_what_one_has_read_and_what_one_has_changed() -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_before_a_change_of_another_process_is_not_written() -> Result<()> {
     let url = &e2e::redis().await?.url;
-    let (one, other) = (store(url, "tokens"), store(url, "tokens"));
+    let (one, other) = (
+        store(url, "tokens", PATIENCE),
+        store(url, "tokens", PATIENCE),
+    );
     // Names that would meet if they were only joined.
     for app in [AppRef::namespaced("a", "b"), AppRef::new("a/b")] {
         let status = |n: u64| ApplicationStatus {
@@ -158,7 +174,7 @@ async fn what_was_read_before_a_change_of_another_process_is_not_written() -> Re
             panic!("it was not written");
         };
         assert_eq!(revision(&found), 2);
-        assert!(age < Duration::from_secs(5), "{age:?}");
+        assert!(age < PATIENCE, "{age:?}");
         // What a watch tells overtakes a reading too.
         one.forget(&app).await?;
         let SharedRead::Missing(token) = one.read(&app).await? else {
@@ -184,8 +200,8 @@ async fn redis_is_killed_suspended_and_started_under_load() -> Result<()> {
     let url = server.redis().url.clone();
     let backend = Counting::default();
     let (one, other) = (
-        process(&backend, &url, "faults"),
-        process(&backend, &url, "faults"),
+        process(&backend, &url, "faults", usual()),
+        process(&backend, &url, "faults", usual()),
     );
     let apps: Arc<Vec<AppRef>> =
         Arc::new((0..20).map(|n| AppRef::new(format!("app-{n}"))).collect());
@@ -214,7 +230,7 @@ async fn redis_is_killed_suspended_and_started_under_load() -> Result<()> {
                     // The process that syncs waits for each sync: when its status is read afterwards, it is never older.
                     let overtaken = history.iter().find(|(number, _)| *number > told);
                     let late = overtaken.map_or(Duration::ZERO, |(_, since)| since.elapsed());
-                    let allowed = Duration::from_millis(if own { 1000 } else { 3000 });
+                    let allowed = Duration::from_millis(if own { 2000 } else { 3000 });
                     assert!(
                         late < allowed,
                         "{app}: {told} was told {late:?} after {overtaken:?}"
@@ -296,7 +312,7 @@ async fn redis_is_killed_suspended_and_started_under_load() -> Result<()> {
     }
     // Nothing old is left in Redis: a process that comes now sees the newest of each.
     tokio::time::sleep(Duration::from_millis(500)).await;
-    let late = process(&backend, &url, "faults");
+    let late = process(&backend, &url, "faults", usual());
     for app in apps.iter() {
         assert_eq!(revision(&late.status(app).await?), backend.revision(app));
     }
@@ -307,7 +323,7 @@ async fn redis_is_killed_suspended_and_started_under_load() -> Result<()> {
 async fn a_redis_that_never_was_is_a_miss() -> Result<()> {
     let port = e2e::ports::free_port()?;
     let url = format!("redis://somebody:canary@127.0.0.1:{port}");
-    let store = store(&url, "none");
+    let store = store(&url, "none", usual());
     let error = store.read(&AppRef::new("a")).await.unwrap_err();
     assert!(!format!("{error:#} {error:?} {store:?}").contains("canary"));
     let backend = Counting::default();
