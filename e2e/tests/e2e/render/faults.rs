@@ -326,7 +326,7 @@ async fn a_template_without_end_is_killed_at_the_deadline() -> Result<()> {
         .map(|set| set.len())
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-    assert!(started.elapsed() < Duration::from_secs(4));
+    assert!(started.elapsed() < Duration::from_secs(30));
     // And one whose future is dropped is gone as well, with its directory.
     let helm = HelmRenderer::new(options("helm")?);
     let dropped = tokio::time::timeout(
@@ -335,7 +335,20 @@ async fn a_template_without_end_is_killed_at_the_deadline() -> Result<()> {
     )
     .await;
     assert!(dropped.is_err());
-    tokio::time::sleep(Duration::from_millis(300)).await;
+    let mut left = Some(String::new());
+    for _ in 0..100 {
+        tokio::time::sleep(Duration::from_millis(300)).await;
+        left = orphan()?;
+        if left.is_none() {
+            break;
+        }
+    }
+    assert_eq!(left, None, "it is still there");
+    Ok(())
+}
+
+/// The name of a helm of this process that runs on, although its directory is gone.
+fn orphan() -> Result<Option<String>> {
     let mine = std::process::id();
     for entry in std::fs::read_dir("/proc")?.flatten() {
         let Ok(stat) = std::fs::read_to_string(entry.path().join("stat")) else {
@@ -349,14 +362,14 @@ async fn a_template_without_end_is_killed_at_the_deadline() -> Result<()> {
         let running =
             name.ends_with("(helm") && parent == Some(&mine.to_string()) && state != Some("Z");
         let cwd = std::fs::read_link(entry.path().join("cwd")).unwrap_or_default();
-        assert!(
-            !(running
-                && cwd.display().to_string().contains("gitops-render-")
-                && cwd.ends_with("web (deleted)")),
-            "{name} is still there"
-        );
+        if running
+            && cwd.display().to_string().contains("gitops-render-")
+            && cwd.ends_with("web (deleted)")
+        {
+            return Ok(Some(name.to_owned()));
+        }
     }
-    Ok(())
+    Ok(None)
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,5 +1,7 @@
 //! Settings do what the programs' own options and edits do.
 
+use std::path::Path;
+
 use anyhow::Result;
 use gitops_core::application::{
     Helm, HelmFileParameter, HelmParameter, Kustomize, KustomizeReplica, Render,
@@ -501,13 +503,19 @@ async fn charts_of_the_same_repository_are_put_in() -> Result<()> {
     Ok(())
 }
 
+/// Copies a program. Not by itself: what other tests start meanwhile would have the copy open for writing for a moment, and it could not be run.
+async fn copy(from: &Path, to: &Path) -> Result<()> {
+    let mut cp = tokio::process::Command::new(e2e::system_program("cp")?);
+    e2e::run(cp.arg(from).arg(to)).await.map(drop)
+}
+
 /// A second rendering of the same commit starts no program.
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_unchanged_is_not_rendered_again() -> Result<()> {
     let files = chart()?;
     let dir = tempfile::tempdir()?;
     let helm = dir.path().join("helm");
-    std::fs::copy(e2e::program("helm")?, &helm)?;
+    copy(&e2e::program("helm")?, &helm).await?;
     let mut program = options("helm")?;
     program.program = Some(helm.clone());
     let renderers = super::renderers()?.with_helm(HelmRenderer::new(program));
@@ -524,7 +532,7 @@ async fn what_is_unchanged_is_not_rendered_again() -> Result<()> {
     assert_eq!(count(&renderers), Some((1, 1)));
     // Another version of the program may render something else.
     let newer = dir.path().join("newer");
-    std::fs::copy(e2e::program("helm")?, &newer)?;
+    copy(&e2e::program("helm")?, &newer).await?;
     std::fs::rename(newer, &helm)?;
     renderers.render(&request).await?;
     assert_eq!(count(&renderers), Some((1, 2)));
