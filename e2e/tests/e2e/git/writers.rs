@@ -128,12 +128,12 @@ async fn git_watches_of_one_repository_share_one_connection() -> Result<()> {
         jitter: 0.0,
         ..WatchOptions::default()
     });
+    let start = Instant::now();
     let mut streams = Vec::new();
     for _ in 0..20 {
         // Each application asks by URL, and does not know of the others.
         streams.push(watcher.watch(&client.repository(&url).await?, main_branch()));
     }
-    let start = Instant::now();
     for item in futures::future::join_all(streams.iter_mut().map(next)).await {
         assert_eq!(item??.commit, first);
     }
