@@ -28,7 +28,7 @@ fn cargo(arguments: &[&str]) -> Command {
 }
 
 async fn ended(mut command: Command) -> Result<Output> {
-    let output = tokio::time::timeout(Duration::from_secs(900), command.output());
+    let output = tokio::time::timeout(Duration::from_secs(1800), command.output());
     let output = output.await.context("the example did not end")??;
     println!("{}", String::from_utf8_lossy(&output.stdout));
     ensure!(
@@ -217,7 +217,8 @@ async fn the_reconciler_follows_giteas_hook_and_leaves_metrics_and_an_audit_log(
     prints(&added, &["shop changed: true"])?;
 
     let (hooks, metrics) = (e2e::ports::free_port()?, e2e::ports::free_port()?);
-    let mut run = command(&["run", "--identity", "solo", "--lease-seconds", "6"]);
+    // Nothing is to be lost here, on a busy machine either.
+    let mut run = command(&["run", "--identity", "solo", "--lease-seconds", "30"]);
     // No look at the repository finds the push in time.
     run.args(["--poll-seconds", "3600"])
         .args(["--webhooks", &format!("127.0.0.1:{hooks}")])
@@ -237,7 +238,7 @@ async fn the_reconciler_follows_giteas_hook_and_leaves_metrics_and_an_audit_log(
         .api(Method::POST, &format!("{api}/hooks"), Some(&hook))
         .await?;
     let second = push("2").await?;
-    let took = running.until(2, "solo shop: sync Succeeded", 20).await?;
+    let took = running.until(2, "solo shop: sync Succeeded", 90).await?;
     println!("synced {:.1} s after the push", took.as_secs_f64());
     let get = [
         "-n",
@@ -278,7 +279,7 @@ async fn the_reconciler_follows_giteas_hook_and_leaves_metrics_and_an_audit_log(
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
     };
-    let scraped = tokio::time::timeout(Duration::from_secs(20), look).await;
+    let scraped = tokio::time::timeout(Duration::from_secs(60), look).await;
     let scraped = scraped.context("no two looks ended in a sync")??;
     let of = |name: &str, labels: &[&str]| {
         let value = metric(&scraped, name, labels);
@@ -309,7 +310,7 @@ async fn the_reconciler_follows_giteas_hook_and_leaves_metrics_and_an_audit_log(
     let end = tokio::time::timeout(Duration::from_secs(60), running.child.wait());
     let end = end.await.context("it did not end")??;
     ensure!(end.success(), "{end}");
-    running.until(1, "solo ends", 5).await?;
+    running.until(1, "solo ends", 30).await?;
     let held = [
         "-n",
         &namespace,

@@ -123,9 +123,9 @@ async fn deployment_becomes_available_and_speaks() -> Result<()> {
         "speaker",
         conditions::is_deployment_completed(),
     );
-    tokio::time::timeout(Duration::from_secs(60), available)
+    tokio::time::timeout(Duration::from_secs(180), available)
         .await
-        .context("not available in a minute")??;
+        .context("not available in three minutes")??;
 
     let pods: Api<Pod> = Api::namespaced(namespace.client(), namespace.name());
     let pod = pods

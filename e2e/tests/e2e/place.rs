@@ -77,7 +77,7 @@ impl Place {
     pub(crate) async fn sync(&self, app: &AppRef) -> Result<SyncOutcome> {
         let options = SyncOptions::default();
         let syncs = self.backend.sync_and_wait(app, &options);
-        Ok(tokio::time::timeout(Duration::from_secs(60), syncs).await??)
+        Ok(tokio::time::timeout(Duration::from_secs(180), syncs).await??)
     }
 
     pub(crate) async fn kubectl(&self, arguments: &[&str]) -> Result<String> {

@@ -24,7 +24,8 @@ async fn the_quickstart_runs_on_a_real_cluster_and_leaves_nothing() -> Result<()
         .env("KUBECONFIG", cluster.kubeconfig())
         .kill_on_drop(true)
         .output();
-    let output = tokio::time::timeout(Duration::from_secs(600), run)
+    // It is built first, perhaps after other tests' examples.
+    let output = tokio::time::timeout(Duration::from_secs(1800), run)
         .await
         .context("the quickstart did not end")??;
     let text = String::from_utf8_lossy(&output.stdout);

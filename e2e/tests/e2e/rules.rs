@@ -277,21 +277,21 @@ async fn heals(place: &Place, policy: &AutomatedPolicy) -> Result<()> {
         let _ = stopped.await;
     }));
     let heal = async || Ok(value(place, "healed").await? == "1");
-    until(30, "the first drift is healed", heal).await?;
+    until(90, "the first drift is healed", heal).await?;
     // Drift that comes while it runs is found by the watch.
     place.kubectl(&["delete", "configmap", "healed"]).await?;
     let heal = async || Ok(value(place, "healed").await.is_ok_and(|value| value == "1"));
-    until(30, "the second drift is healed", heal).await?;
+    until(90, "the second drift is healed", heal).await?;
     let seen = async || {
         let decisions = decisions.lock().unwrap_or_else(PoisonError::into_inner);
         Ok(decisions.iter().any(|(app, sync, decision)| {
             app == "left" && *sync == SyncStatus::OutOfSync && !decision.sync
         }))
     };
-    until(30, "the other one is looked at", seen).await?;
+    until(90, "the other one is looked at", seen).await?;
     assert_eq!(value(place, "left").await?, "x");
     let _ = stop.send(());
-    tokio::time::timeout(Duration::from_secs(30), running).await???;
+    tokio::time::timeout(Duration::from_secs(90), running).await???;
     let healed = place.backend.status(&"healed".into()).await?;
     let last = healed.operation.context("no operation")?;
     assert_eq!(last.initiated_by, "gitops-reconciler");
@@ -336,7 +336,7 @@ async fn running_failed_and_unhealthy_syncs_decide_by_their_statuses() -> Result
     let operation = place.backend.sync(&slow, &SyncOptions::default()).await?;
     let waits = place
         .backend
-        .wait_for(&slow, Duration::from_secs(30), |status| {
+        .wait_for(&slow, Duration::from_secs(90), |status| {
             status.health.status == HealthStatus::Progressing
                 && (status.operation.iter())
                     .any(|o| !o.phase.is_terminal() && !o.revisions.is_empty())
@@ -356,7 +356,7 @@ async fn running_failed_and_unhealthy_syncs_decide_by_their_statuses() -> Result
         .await?;
     place.backend.terminate(&operation).await?;
     let ends = place.backend.wait(&operation);
-    let outcome = tokio::time::timeout(Duration::from_secs(30), ends).await??;
+    let outcome = tokio::time::timeout(Duration::from_secs(90), ends).await??;
     ensure!(!outcome.is_success(), "{outcome:?}");
     let known = Known::read(&place, &slow).await?;
     known.no(&MinimumInterval(HOUR), "the next may be").await?;

@@ -324,7 +324,7 @@ async fn admission_is_a_finding_and_missing_rights_are_an_error() -> Result<()> 
         .await?;
     let validator = DryRunValidator::new(KubeCluster::new(cluster.client().await?));
     let mut found = validator.validate(&app, &context).await?;
-    for _ in 0..50 {
+    for _ in 0..300 {
         if !found.is_empty() {
             break;
         }

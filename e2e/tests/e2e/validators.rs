@@ -568,7 +568,8 @@ async fn repositories_are_those_that_the_forge_serves_under_their_urls() -> Resu
         ensure!(!allowed.permits(&url), "{url} is permitted");
         let app = of(&url);
         let reads = place.sources.render(&app, &[]);
-        let reads = tokio::time::timeout(Duration::from_secs(60), reads).await?;
+        // Longer than Git may take for an address that does not answer.
+        let reads = tokio::time::timeout(Duration::from_secs(180), reads).await?;
         println!(
             "{url}: {}",
             reads

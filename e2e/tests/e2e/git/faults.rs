@@ -134,7 +134,7 @@ async fn git_deadlines_hold_when_the_server_hangs() -> Result<()> {
         println!("{}: {error} after {took:.1?}", opened.url());
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
         assert!(error.is_retryable());
-        assert!(took < Duration::from_secs(6), "{took:?}");
+        assert!(took < Duration::from_secs(20), "{took:?}");
     }
     server.resume();
     for opened in [&http, &ssh] {

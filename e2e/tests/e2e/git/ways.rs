@@ -113,7 +113,7 @@ async fn git_over_ssh_with_key_locked_key_and_agent() -> Result<()> {
         .stdout(Stdio::null())
         .kill_on_drop(true)
         .spawn()?;
-    for _ in 0..100 {
+    for _ in 0..600 {
         if socket.exists() {
             break;
         }
