@@ -4,7 +4,7 @@
 use std::io::Write as _;
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use gitops_core::application::{AppRef, Application, HistoryEntry, OperationPhase};
@@ -450,7 +450,13 @@ async fn killed_writers_leave_whole_lines_and_one_chain() {
     let mut last = 0;
     for round in 0..6 {
         let mut children = [start(), start()];
-        tokio::time::sleep(Duration::from_millis(150)).await;
+        // Until one of them has written, and for a while.
+        let begun = Instant::now();
+        while !verify(&path, None).is_ok_and(|proof| proof.records > last) {
+            assert!(begun.elapsed() < Duration::from_secs(60), "nobody writes");
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+        tokio::time::sleep(Duration::from_millis(100)).await;
         for child in &mut children {
             child.kill().unwrap();
             child.wait().unwrap();
