@@ -67,7 +67,7 @@ impl Source {
 }
 
 async fn until(condition: impl Fn() -> bool) {
-    for _ in 0..1000 {
+    for _ in 0..20_000 {
         if condition() {
             return;
         }
