@@ -237,7 +237,7 @@ fn a_silent_server_ends_at_the_deadline() {
         let start = Instant::now();
         let error = LibGit2::new().list_refs(&remote).await.unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
-        assert!(start.elapsed() < Duration::from_secs(3));
+        assert!(start.elapsed() < Duration::from_secs(10));
     });
     // Its thread waits for the server still, as its limits say.
     runtime.shutdown_background();

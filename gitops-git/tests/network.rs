@@ -96,9 +96,7 @@ async fn a_server_that_hangs_ends_at_the_deadline() {
         format!("http://127.0.0.1:{port}/x"),
         format!("ssh://git@127.0.0.1:{port}/x"),
     ] {
-        let options = options()
-            .timeout(Duration::from_millis(500))
-            .known_hosts(key);
+        let options = options().timeout(Duration::from_secs(2)).known_hosts(key);
         let repository = Repository::open(&url, options).await.unwrap();
         let start = Instant::now();
         for error in [
@@ -111,18 +109,22 @@ async fn a_server_that_hangs_ends_at_the_deadline() {
             assert_eq!(error.kind(), ErrorKind::Timeout, "{error}");
             assert!(error.is_retryable());
         }
-        assert!(start.elapsed() < Duration::from_secs(5));
+        assert!(start.elapsed() < Duration::from_secs(20));
     }
     // Dropping the future closes the connection: nothing goes on behind the caller's back.
     let repository = Repository::open(&format!("http://127.0.0.1:{port}/x"), options())
         .await
         .unwrap();
-    let call = tokio::time::timeout(Duration::from_millis(500), repository.list_refs()).await;
+    let call = tokio::time::timeout(Duration::from_secs(2), repository.list_refs()).await;
     assert!(call.is_err());
-    for stream in listener.incoming().take(5) {
-        let stream = stream.unwrap();
+    // Who was ended before it had connected is not among them.
+    listener.set_nonblocking(true).unwrap();
+    let mut connections = 0;
+    while let Ok((stream, _)) = listener.accept() {
+        connections += 1;
+        stream.set_nonblocking(false).unwrap();
         stream
-            .set_read_timeout(Some(Duration::from_secs(5)))
+            .set_read_timeout(Some(Duration::from_secs(20)))
             .unwrap();
         let mut rest = Vec::new();
         let end = std::io::Read::read_to_end(&mut &stream, &mut rest);
@@ -132,6 +134,7 @@ async fn a_server_that_hangs_ends_at_the_deadline() {
             "a client still holds its connection"
         );
     }
+    assert!(connections > 0, "nobody came");
 }
 
 #[tokio::test]
