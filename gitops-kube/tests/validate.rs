@@ -6,7 +6,7 @@ use gitops_core::application::Application;
 use gitops_core::manifest::{ManifestSet, Object};
 use gitops_core::validate::{Context, Finding, Validator};
 use gitops_core::{ErrorKind, Result};
-use gitops_kube::cluster::{Fault, FaultAnswer, InMemoryCluster};
+use gitops_kube::cluster::{Fault, FaultAnswer, InMemoryCluster, KubeCluster};
 use gitops_kube::validate::{DryRunValidator, SchemaValidator, Schemas};
 use proptest::prelude::*;
 use serde_json::{Value, json};
@@ -29,6 +29,36 @@ fn short(findings: &[Finding]) -> Vec<String> {
             )
         })
         .collect()
+}
+
+#[tokio::test]
+async fn a_kind_that_goes_while_the_schemas_are_read_is_left_out() {
+    let service = tower::service_fn(|request: http::Request<kube::client::Body>| {
+        let document = |path: &str| json!({"serverRelativeURL": format!("/openapi/v3/{path}")});
+        let gvk = json!([{"group": "", "version": "v1", "kind": "ConfigMap"}]);
+        let schema = json!({"type": "object", "x-kubernetes-group-version-kind": gvk});
+        let (status, body) = match request.uri().path() {
+            "/openapi/v3" => {
+                let paths = ["api/v1", "apis/gone.example.com/v1"];
+                let paths = paths.map(|path| (path.to_owned(), document(path)));
+                let paths: serde_json::Map<_, _> = paths.into_iter().collect();
+                (200, json!({"paths": paths}))
+            }
+            "/openapi/v3/api/v1" => (200, json!({"components": {"schemas": {"map": schema}}})),
+            "/version" => (200, json!({"gitVersion": "v1.34.0"})),
+            _ => (
+                404,
+                json!({"kind": "Status", "status": "Failure", "code": 404, "reason": "NotFound"}),
+            ),
+        };
+        let body = kube::client::Body::from(body.to_string().into_bytes());
+        let answer = http::Response::builder().status(status).body(body).unwrap();
+        std::future::ready(Ok::<_, std::convert::Infallible>(answer))
+    });
+    let cluster = KubeCluster::new(kube::Client::new(service, "default"));
+    let schemas = Schemas::fetch(&cluster).await.unwrap();
+    let kinds: Vec<_> = schemas.kinds().map(|gvk| gvk.kind).collect();
+    assert_eq!(kinds, ["ConfigMap"]);
 }
 
 fn empty() -> Schemas {

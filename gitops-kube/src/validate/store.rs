@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
 use gitops_core::manifest::{GroupVersionKind, Object};
-use gitops_core::{Error, Result, ResultExt};
+use gitops_core::{Error, ErrorKind, Result, ResultExt};
 use jsonschema::{Draft, PatternOptions, Validator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
@@ -77,15 +77,21 @@ impl Schemas {
                 Some((api_version.to_owned(), url))
             })
             .map(|(api_version, url)| async move {
-                let document = cluster
-                    .get_path(&url)
-                    .await
-                    .context(|| format!("read the schemas of {api_version}"))?;
-                Ok::<_, Error>((api_version.clone(), Document::read(&api_version, &document)))
+                let document = match cluster.get_path(&url).await {
+                    Ok(document) => document,
+                    // Its last kind was removed since the list was read.
+                    Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+                    Err(error) => {
+                        return Err(error.context(format!("read the schemas of {api_version}")));
+                    }
+                };
+                let document = Document::read(&api_version, &document);
+                Ok::<_, Error>(Some((api_version, document)))
             })
             .collect();
         let documents = stream::iter(reads)
             .buffer_unordered(8)
+            .try_filter_map(async |document| Ok(document))
             .try_collect()
             .await?;
         let server_version = version.get("gitVersion").and_then(Value::as_str);
