@@ -99,7 +99,7 @@ async fn main() -> Result<()> {
     let broadcast = BroadcastNotifier::new(64);
     let mut listener = broadcast.subscribe();
     let mut notifiers = Notifiers::new(NotifierOptions {
-        time_limit: Duration::from_millis(300),
+        time_limit: Duration::from_secs(2),
         retries: 0,
         ..NotifierOptions::default()
     });
