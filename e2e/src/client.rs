@@ -70,7 +70,7 @@ impl Cluster {
             let exists = await_condition(accounts, "default", |a: Option<&ServiceAccount>| {
                 a.is_some()
             });
-            timeout(Duration::from_secs(30), exists)
+            timeout(Duration::from_secs(120), exists)
                 .await
                 .with_context(|| format!("namespace {name} got no service account"))?
                 .with_context(|| format!("cannot watch namespace {name}"))?;

@@ -15,7 +15,7 @@ use crate::process::{Process, run};
 use crate::random_hex;
 use crate::session::Session;
 
-const DEADLINE: Duration = Duration::from_secs(90);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// What a control plane consists of.
 #[derive(Debug, Clone, Default)]

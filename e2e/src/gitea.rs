@@ -16,7 +16,7 @@ use crate::process::{Process, run};
 use crate::random_hex;
 use crate::session::Session;
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(180);
 
 /// How to reach a running Gitea. With the feature `e2e` it has the calls of its REST API that tests need.
 #[derive(Clone, Serialize, Deserialize)]

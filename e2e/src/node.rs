@@ -107,7 +107,7 @@ impl NodeServer {
                 .await
                 .is_ok_and(|out| out.trim() == "True")
         };
-        process.ready(Duration::from_secs(120), probe).await?;
+        process.ready(Duration::from_secs(240), probe).await?;
         Ok(NodeServer {
             node: Node {
                 name: NAME.to_owned(),

@@ -82,7 +82,7 @@ impl RedisServer {
         let process = Process::spawn(&self.session, &self.name, &mut command)?;
         self.process
             .insert(process)
-            .ready(Duration::from_secs(20), async || open(port).await)
+            .ready(Duration::from_secs(60), async || open(port).await)
             .await
     }
 

@@ -83,7 +83,7 @@ impl RegistryServer {
             .arg(&config);
         let mut process = Process::spawn(session, &name, &mut command)?;
         process
-            .ready(Duration::from_secs(30), async || open(port).await)
+            .ready(Duration::from_secs(60), async || open(port).await)
             .await?;
         Ok(RegistryServer {
             registry: Registry { host },

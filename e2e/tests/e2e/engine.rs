@@ -358,7 +358,7 @@ async fn a_crd_and_its_objects_come_together() -> Result<()> {
     let all = || manifests([widget.clone(), crd.clone()]);
     let options = EngineOptions {
         wait: Some(WaitOptions {
-            timeout: Duration::from_secs(30),
+            timeout: Duration::from_secs(120),
             fail_fast: true,
         }),
         ..f.options.clone()

@@ -226,7 +226,7 @@ async fn the_reconciler_follows_giteas_hook_and_leaves_metrics_and_an_audit_log(
         .arg("--audit")
         .arg(&log);
     let mut running = Running::start(run)?;
-    running.until(1, "solo shop: sync Succeeded", 60).await?;
+    running.until(1, "solo shop: sync Succeeded", 120).await?;
 
     // Gitea tells of a push, and the sync follows.
     let url = format!("http://127.0.0.1:{hooks}/webhooks/gitea");

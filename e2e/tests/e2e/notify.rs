@@ -236,7 +236,7 @@ async fn events_of_a_sync(place: &Place, app: &AppRef) -> Result<Vec<SyncEvent>>
         }
         anyhow::bail!("the events ended")
     };
-    tokio::time::timeout(Duration::from_secs(60), whole).await??;
+    tokio::time::timeout(Duration::from_secs(180), whole).await??;
     Ok(all)
 }
 

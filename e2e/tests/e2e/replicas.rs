@@ -283,14 +283,14 @@ async fn a_replica_killed_in_the_middle_of_a_sync_is_replaced_and_never_doubled(
     let kubeconfig = cluster.kubeconfig();
     let mut first = Replica::start(&namespace, "first", kubeconfig.as_ref())?;
     for app in &apps {
-        first.until(app, "sync Succeeded", 60).await?;
+        first.until(app, "sync Succeeded", 120).await?;
     }
     for app in kept.iter().chain([&upper]) {
-        first.until(app, "sync started", 60).await?;
+        first.until(app, "sync started", 120).await?;
     }
     // A second one joins: the first stops what it was doing for the half that it gives up.
     let mut second = Replica::start(&namespace, "second", kubeconfig.as_ref())?;
-    second.until(&upper, "sync started", 60).await?;
+    second.until(&upper, "sync started", 120).await?;
 
     // The first one is killed in the middle of the syncs of what it kept.
     let killed = Timestamp::now();
@@ -298,7 +298,7 @@ async fn a_replica_killed_in_the_middle_of_a_sync_is_replaced_and_never_doubled(
     // Every application is in a shard: none is alone for longer than the lease, and those with a sync under way are synced by then.
     let mut last = until_all_held(cluster, &namespace, "second").await?;
     for app in &kept {
-        second.until(app, "sync started", 60).await?;
+        second.until(app, "sync started", 120).await?;
     }
     for (app, from, _) in second.syncs(Timestamp::now())? {
         if kept.iter().any(|kept| kept.to_string() == app) {
@@ -385,14 +385,14 @@ async fn a_replica_that_was_stopped_for_a_while_begins_nothing_when_it_goes_on()
     let kubeconfig = cluster.kubeconfig();
     let first = Replica::start(&namespace, "first", kubeconfig.as_ref())?;
     for app in &apps {
-        first.until(app, "sync started", 60).await?;
+        first.until(app, "sync started", 120).await?;
     }
     // It is stopped in the middle of both syncs, and knows nothing of the second one, which takes everything.
     signal(&first, "-STOP")?;
     let stopped = Timestamp::now();
     let second = Replica::start(&namespace, "second", kubeconfig.as_ref())?;
     for app in &apps {
-        second.until(app, "sync started", 60).await?;
+        second.until(app, "sync started", 120).await?;
     }
     until_all_held(cluster, &namespace, "second").await?;
     // There is news for it to act upon when it goes on.
