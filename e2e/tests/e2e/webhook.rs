@@ -105,8 +105,8 @@ async fn a_push_to_gitea_is_known_within_a_second_and_a_lost_webhook_is_made_up_
     let mut events = watcher.with_webhooks(news, hooks);
     assert_eq!(next(&mut events, 60).await?.revision, Some(first));
 
-    // The webhook comes long before the next look. On a busy machine not every one is acted upon within the second.
-    let mut fastest = interval;
+    // The webhook comes long before the next look. On a busy machine not every one is acted upon within the second, but most are.
+    let mut took = Vec::new();
     for number in 0..5 {
         let text = format!("2{number}");
         let before = Instant::now();
@@ -122,9 +122,10 @@ async fn a_push_to_gitea_is_known_within_a_second_and_a_lost_webhook_is_made_up_
             told.elapsed()
         );
         ensure!(told > before, "no webhook came");
-        fastest = fastest.min(told.elapsed());
+        took.push(told.elapsed());
     }
-    ensure!(fastest < Duration::from_secs(1), "it took {fastest:?}");
+    took.sort();
+    ensure!(took[2] < Duration::from_secs(1), "it took {took:?}");
 
     // The receiver is gone, so this webhook is lost; the watcher finds the push.
     server.abort();
