@@ -308,25 +308,33 @@ async fn applications_in_other_namespaces_are_named_by_them() -> Result<()> {
     assert!(config_maps(argocd, team.name()).await?.contains("map=1"));
 
     // A version that is not there any more is a conflict through Kubernetes, and refused by the API server, which compares none.
-    let stored = over_kubernetes.get(&named).await?;
     app.info.push(gitops_core::application::Info {
         name: "a".into(),
         value: "1".into(),
     });
-    over_kubernetes
-        .put(&app, PutMode::Update(stored.version.clone()))
-        .await?;
+    // The controller writes the status meanwhile: whoever loses to it reads again.
+    let stored = loop {
+        let stored = over_kubernetes.get(&named).await?;
+        let mode = PutMode::Update(stored.version.clone());
+        match over_kubernetes.put(&app, mode).await {
+            Ok(_) => break stored,
+            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
+        }
+    };
     app.info.clear();
     let error = over_kubernetes
         .put(&app, PutMode::Update(stored.version.clone()))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    let now = over_rest.get(&named).await?;
-    let error = over_rest
-        .put(&app, PutMode::Update(now.version))
-        .await
-        .unwrap_err();
+    let error = loop {
+        let now = over_rest.get(&named).await?;
+        let put = over_rest.put(&app, PutMode::Update(now.version)).await;
+        let error = put.unwrap_err();
+        if error.kind() != ErrorKind::Conflict {
+            break error;
+        }
+    };
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     over_rest.put(&app, PutMode::Upsert).await?;
     let shown = argocd
