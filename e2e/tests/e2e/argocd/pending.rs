@@ -103,7 +103,9 @@ async fn what_no_controller_takes_up_is_withdrawn_or_terminated_later() -> Resul
     assert!(error.to_string().contains("still asked for"), "{error}");
     assert!(client.get_application(&app).await?.operation.is_some());
     server.start_controller().await?;
-    let outcome = tokio::time::timeout(PATIENCE, over_rest.wait(&operation)).await??;
+    // Before it takes anything up, a controller that has just started reads the whole cluster.
+    let patient = ArgoCdBackend::new(client.clone());
+    let outcome = tokio::time::timeout(PATIENCE, patient.wait(&operation)).await??;
     assert_eq!(outcome.operation, operation);
     server.stop_controller();
 
@@ -136,8 +138,7 @@ async fn what_no_controller_takes_up_is_withdrawn_or_terminated_later() -> Resul
                         .is_some_and(|message| message.contains("project default which does not"))
             });
             if too_early && seen.operation.is_none() {
-                RevisionHistory::roll_back(&over_rest, &app, first, &SyncOptions::default())
-                    .await?;
+                RevisionHistory::roll_back(&patient, &app, first, &SyncOptions::default()).await?;
             }
             tokio::time::sleep(Duration::from_millis(300)).await;
         }
