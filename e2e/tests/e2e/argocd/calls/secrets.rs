@@ -56,7 +56,12 @@ async fn what_is_written_to_secrets_the_server_sees() -> Result<()> {
         (read[0].enable_lfs, &read[0].password),
         (Some(true), &wanted.password)
     );
-    // The server takes it for its own.
+    // The server takes it for its own, once it has seen the newest version: what it writes names that.
+    until("the server does not see the change", || async {
+        let one = listed("repo", "repo", made.http_url.clone()).await?;
+        Ok(one.is_some_and(|one| one["enableLfs"] == true))
+    })
+    .await?;
     rest(argocd)?
         .update_repository(Access::Read, &wanted)
         .await?;
