@@ -191,7 +191,7 @@ async fn a_busy_application(door: Door) -> Result<()> {
         ("map.json", &*config_map("map", "1")),
         (
             "slow.json",
-            &*hook("slow", "PreSync", "trap exit TERM; sleep 20 & wait"),
+            &*hook("slow", "PreSync", "trap exit TERM; sleep 200 & wait"),
         ),
     ];
     let repository = repository(argocd, &name, &files).await?;
@@ -260,10 +260,9 @@ async fn a_busy_application(door: Door) -> Result<()> {
         timeout: Some(std::time::Duration::from_secs(3)),
         ..SyncOptions::default()
     };
-    let begun = std::time::Instant::now();
+    // Long before the hook would end.
     let outcome = tokio::time::timeout(PATIENCE, backend.sync_and_wait(&app, &options)).await??;
     assert!(!outcome.is_success(), "{outcome:?}");
-    assert!(begun.elapsed().as_secs() < 18, "{:?}", begun.elapsed());
     Ok(())
 }
 
