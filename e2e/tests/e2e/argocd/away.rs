@@ -43,7 +43,9 @@ async fn a_wait_outlives_its_session_and_every_component() -> Result<()> {
     .await?;
     let argocd = server.argocd().clone();
     let client = Client::new(Config::new(&*argocd.url).login("admin", &*argocd.admin_password))?;
-    let name = unique("away");
+    // A pod is refused in a namespace whose service account is not there yet, and the hook is made right after the namespace.
+    let namespace = argocd.cluster.namespace("away").await?;
+    let name = namespace.name().to_owned();
     let repository = gitea.repository(&name).await?;
     let files = [
         ("gate.json", &*waiting_hook()),
