@@ -66,6 +66,8 @@ struct Looks<'a> {
     stream: Option<BoxStream<'static, Result<lean::WatchEvent>>>,
     look_at: Instant,
     away_since: Option<Instant>,
+    /// Since when the answer is a "no" that was a "yes" before.
+    doubted_since: Option<Instant>,
     /// Whether it was seen: what was allowed and there a moment ago may be so again in a moment.
     seen: bool,
     delay: Duration,
@@ -79,6 +81,7 @@ impl<'a> Looks<'a> {
             stream: None,
             look_at: Instant::now(),
             away_since: None,
+            doubted_since: None,
             seen: false,
             delay: FIRST_DELAY,
         }
@@ -154,6 +157,7 @@ impl<'a> Looks<'a> {
         match self.backend.access.get(self.app).await {
             Ok(record) => {
                 self.away_since = None;
+                self.doubted_since = None;
                 self.seen = true;
                 self.delay = FIRST_DELAY;
                 self.look_at = after(self.backend.options.look);
@@ -183,18 +187,25 @@ impl<'a> Looks<'a> {
         Ok(())
     }
 
-    /// How long an error is put up with.
-    fn patience(&self, error: &Error) -> Duration {
-        let patience = self.backend.options.patience;
+    /// How much longer an error is put up with.
+    fn patience(&mut self, error: &Error) -> Duration {
+        let now = Instant::now();
+        let away_since = *self.away_since.get_or_insert(now);
+        let left = (self.backend.options.patience).saturating_sub(now - away_since);
         match error.kind() {
-            _ if error.is_retryable() => patience,
+            _ if error.is_retryable() => {
+                self.doubted_since = None;
+                left
+            }
             // What Argo CD's API server says while Kubernetes' is away: it cannot tell, and lets nobody see (argo-cd 3.2,
             // `getAppEnforceRBAC`); and what Kubernetes' says before it serves custom resources again.
-            ErrorKind::Internal if self.seen => patience,
+            ErrorKind::Internal if self.seen => left,
             ErrorKind::PermissionDenied | ErrorKind::Unauthenticated | ErrorKind::NotFound
                 if self.seen =>
             {
-                patience.min(DOUBT)
+                // A "no" after Argo CD was away for long is as doubtful as one that comes at once.
+                let doubted_since = *self.doubted_since.get_or_insert(now);
+                left.min(DOUBT.saturating_sub(now - doubted_since))
             }
             _ => Duration::ZERO,
         }
@@ -202,8 +213,7 @@ impl<'a> Looks<'a> {
 
     /// A pause, while Argo CD is away for no longer than the options allow.
     async fn away(&mut self, error: Error) -> Result<()> {
-        let since = *self.away_since.get_or_insert_with(Instant::now);
-        let left = self.patience(&error).saturating_sub(since.elapsed());
+        let left = self.patience(&error);
         if left.is_zero() {
             return Err(error);
         }
