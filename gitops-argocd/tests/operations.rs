@@ -212,7 +212,11 @@ async fn a_rollback_is_not_named_after_another_operation() {
         .respond_with(answer(&record(false)))
         .mount(&server)
         .await;
-    let backend = backend(&server, quick());
+    let patient = ArgoCdOptions {
+        settle: Duration::from_secs(30),
+        ..quick()
+    };
+    let backend = backend(&server, patient);
     let options = SyncOptions::default();
     let operation = backend
         .roll_back(&AppRef::new("web"), 3, &options)
@@ -311,7 +315,11 @@ async fn an_operation_that_nobody_takes_up_is_terminated_when_it_runs_or_the_wai
         )
         .mount(&server)
         .await;
-    let backend = self::backend(&server, quick());
+    let patient = ArgoCdOptions {
+        patience: Duration::from_secs(30),
+        ..quick()
+    };
+    let backend = self::backend(&server, patient);
     let outcome = backend.wait(&operation("ours")).await.unwrap();
     assert_eq!(outcome.phase, OperationPhase::Failed);
     assert_eq!(terminated.load(Ordering::Relaxed), 2);
@@ -326,7 +334,7 @@ async fn the_time_of_a_sync_that_waits_for_another_begins_with_it() {
     let mut free = record(false);
     free["status"]["resources"] = json!([{"kind": "ConfigMap", "namespace": "n", "name": "new"}]);
     busy["status"]["resources"] = json!([{"kind": "ConfigMap", "namespace": "n", "name": "old"}]);
-    let begun = Instant::now();
+    let (begun, before) = (Instant::now(), Timestamp::now());
     Mock::given(method("GET"))
         .and(path("/api/v1/applications/web"))
         .respond_with(move |_: &Request| {
@@ -368,9 +376,8 @@ async fn the_time_of_a_sync_that_waits_for_another_begins_with_it() {
             ..quick()
         },
     );
-    let asked = Timestamp::now();
     let operation = backend.sync(&AppRef::new("web"), &options).await.unwrap();
-    let waited = operation.started_at.duration_since(asked);
+    let waited = operation.started_at.duration_since(before);
     assert!(waited.as_secs_f64() > 1.0, "{waited:?}");
     let requests = server.received_requests().await.unwrap();
     let last = requests
