@@ -11,7 +11,7 @@ use serde_json::json;
 use tokio::process::Command;
 use tokio::sync::OnceCell;
 
-use super::support::{deployment, unique};
+use super::support::{PATIENCE, deployment, unique};
 
 /// The folder of the examples, built once, with the features that the tests are built with.
 async fn examples() -> Result<&'static Path> {
@@ -161,7 +161,7 @@ async fn an_application_is_synced_by_the_example() -> Result<()> {
     for part in ["is as asked for", "Synced and Healthy", "is being deleted"] {
         assert!(ran.text.contains(part), "{part:?} is missing");
     }
-    tokio::time::timeout(Duration::from_secs(60), async {
+    tokio::time::timeout(PATIENCE, async {
         while is_there(argocd, "application", &name).await || replicas(argocd, &name).await.is_ok()
         {
             tokio::time::sleep(Duration::from_millis(300)).await;

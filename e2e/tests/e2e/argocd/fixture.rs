@@ -7,6 +7,8 @@ use e2e::{ArgoCd, ArgoCdOptions, Gitea, GiteaOptions, NodeKind};
 use reqwest::{Method, StatusCode};
 use serde_json::{Value, json};
 
+use super::support::PATIENCE;
+
 const IN_CLUSTER: &str = "https://kubernetes.default.svc";
 
 /// One request; the answer's status, and its body where that is JSON.
@@ -98,7 +100,7 @@ async fn healthy(argocd: &ArgoCd, name: &str) -> Result<Value> {
             println!("{name}: healthy in {:.1?}", started.elapsed());
             return Ok(app);
         }
-        if started.elapsed() > Duration::from_secs(60) {
+        if started.elapsed() > PATIENCE {
             bail!("{name} did not become healthy: {status}");
         }
         tokio::time::sleep(Duration::from_millis(200)).await;
@@ -314,7 +316,7 @@ async fn application_and_set_in_a_namespace_of_a_team() -> Result<()> {
     let started = Instant::now();
     while argocd.cluster.kubectl(&get).await.is_err() {
         ensure!(
-            started.elapsed() < Duration::from_secs(60),
+            started.elapsed() < PATIENCE,
             "the set's application deployed nothing"
         );
         tokio::time::sleep(Duration::from_millis(200)).await;
