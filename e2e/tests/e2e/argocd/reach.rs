@@ -119,7 +119,7 @@ async fn pod(argocd: &ArgoCd, namespace: &str, name: &str) -> Result<()> {
         .kubectl(&[
             "wait",
             "--for=condition=Ready",
-            "--timeout=60s",
+            "--timeout=120s",
             "--namespace",
             namespace,
             &pod,
@@ -237,7 +237,7 @@ async fn the_server_is_reached_through_kubernetes() -> Result<()> {
             "first",
             "--namespace",
             namespace,
-            "--timeout=60s",
+            "--timeout=120s",
         ])
         .await?;
     pod(argocd, namespace, "second").await?;
