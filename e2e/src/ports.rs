@@ -7,6 +7,8 @@ use std::time::{SystemTime, UNIX_EPOCH};
 
 use anyhow::{Result, bail};
 
+use crate::supervisor::ADDRESS_VARIABLE;
+
 static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 
 /// A port that nobody listens on. It lies below the range from which the kernel takes ports for outgoing connections, so a server
@@ -17,7 +19,9 @@ static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
 /// When all are taken.
 pub fn free_port() -> Result<u16> {
     const FIRST: u32 = 15_000;
-    const COUNT: u32 = 14_000;
+    const COUNT: u32 = 7_000;
+    // A port is chosen a while before its server listens: the tests choose among the odd ones, and who runs them among the even ones.
+    let odd = u32::from(std::env::var_os(ADDRESS_VARIABLE).is_some());
     let mut given = GIVEN
         .lock()
         .unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -28,7 +32,7 @@ pub fn free_port() -> Result<u16> {
         .subsec_nanos();
     let start = now.wrapping_add(std::process::id().wrapping_mul(7919)) % COUNT;
     for n in 0..COUNT {
-        let Ok(port) = u16::try_from(FIRST + (start + n) % COUNT) else {
+        let Ok(port) = u16::try_from(FIRST + (start + n) % COUNT * 2 + odd) else {
             continue;
         };
         if !given.contains(&port) && TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
@@ -36,7 +40,7 @@ pub fn free_port() -> Result<u16> {
             return Ok(port);
         }
     }
-    bail!("no free port between {FIRST} and {}", FIRST + COUNT)
+    bail!("no free port between {FIRST} and {}", FIRST + 2 * COUNT)
 }
 
 /// Whether somebody accepts connections on a port.
