@@ -71,16 +71,16 @@ pub(crate) fn look<'a>(app: &'a lean::Application, id: &str) -> Seen<'a> {
 /// Whether the controller has compared the application since the operation ended: until then `status` tells of before (argo-cd#5592). A dry run changes
 /// nothing.
 pub(crate) fn is_settled(app: &lean::Application, state: &lean::OperationState) -> bool {
-    let dry_run = state
-        .operation
-        .sync
-        .as_ref()
-        .is_some_and(|sync| sync.dry_run);
-    dry_run
+    is_dry_run(state)
         || match (app.status.reconciled_at, state.finished_at) {
             (Some(reconciled), Some(finished)) => reconciled >= finished,
             _ => false,
         }
+}
+
+pub(crate) fn is_dry_run(state: &lean::OperationState) -> bool {
+    let sync = state.operation.sync.as_ref();
+    sync.is_some_and(|sync| sync.dry_run)
 }
 
 /// The running or last operation, as core's types have it.

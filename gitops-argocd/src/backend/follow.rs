@@ -15,13 +15,15 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{ArgoCdBackend, after};
-use crate::operation::{DEADLINE, Seen, action, is_settled, look, object_id, outcome};
+use crate::operation::{DEADLINE, Seen, action, is_dry_run, is_settled, look, object_id, outcome};
 use crate::types::lean;
 
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LAST_DELAY: Duration = Duration::from_secs(5);
 /// How long a "no" is doubted that was a "yes" before.
 const DOUBT: Duration = Duration::from_secs(20);
+/// How long the comparison after the end is waited for where it cannot be told from one before.
+const SAME_SECOND: Duration = Duration::from_secs(2);
 
 /// The error of an operation that nothing is known of.
 pub(super) fn unknown(operation: &Operation) -> Error {
@@ -242,6 +244,8 @@ pub(super) async fn to_the_end(
     let mut terminate_at: Option<Instant> = None;
     // An operation whose time is up before any controller has taken it up.
     let (mut pending, mut withdrawn, mut late_since) = (false, false, None);
+    // The last comparison that was seen before the end.
+    let mut compared = None;
     loop {
         let settle_at = ended.as_ref().map(|(_, at)| *at);
         let until = match (settle_at, terminate_at) {
@@ -275,6 +279,9 @@ pub(super) async fn to_the_end(
         let Some(record) = record else { continue };
         let seen = look(&record, &operation.id);
         pending = matches!(seen, Seen::Pending);
+        if matches!(seen, Seen::Pending | Seen::Running(_)) {
+            compared = compared.max(record.status.reconciled_at);
+        }
         match seen {
             Seen::Pending => {
                 if terminate_at.is_none() {
@@ -290,10 +297,16 @@ pub(super) async fn to_the_end(
             Seen::Ended(state) => {
                 told.progress(state, tell);
                 let outcome = outcome(operation, state);
+                // Argo CD's times count seconds.
+                let is_old = compared.is_some() && compared == record.status.reconciled_at;
+                let mut settle = backend.options.settle;
                 if is_settled(&record, state) {
-                    return Ok(told.finished(outcome, tell));
+                    if !is_old || is_dry_run(state) {
+                        return Ok(told.finished(outcome, tell));
+                    }
+                    settle = settle.min(SAME_SECOND);
                 }
-                let at = after(backend.options.settle);
+                let at = after(settle);
                 ended.get_or_insert((outcome, at));
             }
             // A stream may tell of before: what counts is what is.
