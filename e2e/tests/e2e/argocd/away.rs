@@ -18,7 +18,9 @@ use gitops_core::backend::{
 use gitops_core::error::ErrorKind;
 use serde_json::json;
 
-use super::support::{PATIENCE, application, compared, config_map, config_maps, unique};
+use super::support::{
+    PATIENCE, application, compared, config_map, config_maps, once_known, unique,
+};
 
 /// A hook that runs until somebody says that it has ended: nothing runs pods here.
 fn waiting_hook() -> String {
@@ -282,7 +284,7 @@ async fn applications_in_other_namespaces_are_named_by_them() -> Result<()> {
     app.project = team.name().to_owned();
     app.sync_policy = Default::default();
     let named = app.app_ref();
-    over_rest.put(&app, PutMode::Create).await?;
+    once_known(|| over_rest.put(&app, PutMode::Create)).await?;
     for backend in [&over_rest, &over_kubernetes] {
         let outcome = tokio::time::timeout(
             PATIENCE,

@@ -14,7 +14,7 @@ use gitops_core::backend::{
 };
 use gitops_core::error::ErrorKind;
 
-use super::support::{PATIENCE, config_map, config_maps, repository, rest, unique};
+use super::support::{PATIENCE, config_map, config_maps, once_known, repository, rest, unique};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn of_two_applications_of_one_name_the_right_one_is_meant() -> Result<()> {
@@ -51,9 +51,7 @@ async fn of_two_applications_of_one_name_the_right_one_is_meant() -> Result<()> 
             "" => argocd.namespace.clone(),
             namespace => namespace.to_owned(),
         });
-        client
-            .create_application(&wanted, CreateOptions::default())
-            .await?;
+        once_known(|| client.create_application(&wanted, CreateOptions::default())).await?;
     }
 
     // The server's list by name alone has any one of the two: without the namespace each of these goes wrong now and then.

@@ -10,6 +10,7 @@ use gitops_argocd::rest::{Access, ArgoCd as Client, Config, Refresh, Repository 
 use gitops_argocd::{ArgoCdBackend, KubeArgoCd};
 use gitops_core::application::{AppRef, Application, Source, SyncStatus};
 use gitops_core::backend::{ApplicationStore, Backend, PutMode, SyncerExt};
+use gitops_core::error::ErrorKind;
 use gitops_core::testing::conformance::backend::Fixture;
 use serde_json::json;
 
@@ -122,6 +123,24 @@ pub(super) fn application(name: &str, repository: &Repository) -> Application {
         )
         .in_namespace(name)
         .sync_option("CreateNamespace=true")
+}
+
+/// Repeats a call until the server's cache has the project that was just made: before that it refuses what belongs to it.
+pub(super) async fn once_known<T, F: Future<Output = gitops_core::Result<T>>>(
+    call: impl Fn() -> F,
+) -> Result<T> {
+    let known = async {
+        loop {
+            match call().await {
+                Err(error) if error.kind() == ErrorKind::InvalidInput => {
+                    tokio::time::sleep(Duration::from_millis(100)).await;
+                }
+                result => return result,
+            }
+        }
+    };
+    let known = tokio::time::timeout(PATIENCE, known).await;
+    Ok(known.context("the server does not know the project")??)
 }
 
 /// A name that no other test uses.
