@@ -17,10 +17,8 @@ use crate::place::config_map;
 const SECRET: &str = "a secret of the hook";
 
 fn cargo(arguments: &[&str]) -> Command {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut command = Command::new(cargo);
+    let mut command = Command::from(e2e::cargo());
     command
-        .current_dir(e2e::workspace_dir())
         .args([arguments[0], "--quiet", "--package", "gitops", "--example"])
         .args(&arguments[1..])
         .kill_on_drop(true);

@@ -159,9 +159,7 @@ async fn place(namespace: &str, cluster: &KubeCluster) -> Result<Place> {
 
 /// Builds the example.
 async fn build() -> Result<()> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let built = Command::new(cargo)
-        .current_dir(e2e::workspace_dir())
+    let built = Command::from(e2e::cargo())
         .args([
             "build",
             "--quiet",
