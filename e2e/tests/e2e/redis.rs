@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context as _, Result};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
@@ -95,16 +95,21 @@ fn options() -> CacheOptions {
     }
 }
 
-/// What a Redis that is there may take on a busy machine, where none is to be given up.
-const PATIENCE: Duration = Duration::from_secs(20);
-
 fn store(url: &str, prefix: &str, timeout: Duration) -> RedisStatuses {
     let options = RedisOptions {
         prefix: prefix.into(),
-        timeout,
         pause: Duration::from_millis(200),
+        timeout,
     };
     RedisStatuses::new(url, options).unwrap()
+}
+
+/// For a Redis that is there, however busy the machine is.
+const PATIENT: Duration = Duration::from_secs(20);
+
+/// For a Redis that may be away: the default.
+fn short() -> Duration {
+    RedisOptions::default().timeout
 }
 
 /// One process's view of the backend.
@@ -118,9 +123,15 @@ fn process(
     CachedBackend::new(backend.clone(), cache)
 }
 
-/// The time after which a Redis is given up unless it is set.
-fn usual() -> Duration {
-    RedisOptions::default().timeout
+/// Waits until so many have been counted.
+async fn reaches(what: &str, count: impl Fn() -> u64, wanted: u64) {
+    let counts = async {
+        while count() <= wanted {
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    let reached = tokio::time::timeout(PATIENT, counts).await;
+    assert!(reached.is_ok(), "{what}: {} of {wanted}", count());
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -128,10 +139,10 @@ async fn processes_share_what_one_has_read_and_what_one_has_changed() -> Result<
     let url = &e2e::redis().await?.url;
     let backend = Counting::default();
     let (one, other) = (
-        process(&backend, url, "sharing", PATIENCE),
-        process(&backend, url, "sharing", PATIENCE),
+        process(&backend, url, "sharing", PATIENT),
+        process(&backend, url, "sharing", PATIENT),
     );
-    let stranger = process(&backend, url, "stranger", PATIENCE);
+    let stranger = process(&backend, url, "stranger", PATIENT);
     let app = AppRef::from("team/a");
     assert_eq!(revision(&one.status(&app).await?), 0);
     assert_eq!(revision(&other.status(&app).await?), 0);
@@ -150,10 +161,7 @@ async fn processes_share_what_one_has_read_and_what_one_has_changed() -> Result<
 #[tokio::test(flavor = "multi_thread")]
 async fn what_was_read_before_a_change_of_another_process_is_not_written() -> Result<()> {
     let url = &e2e::redis().await?.url;
-    let (one, other) = (
-        store(url, "tokens", PATIENCE),
-        store(url, "tokens", PATIENCE),
-    );
+    let (one, other) = (store(url, "tokens", PATIENT), store(url, "tokens", PATIENT));
     // Names that would meet if they were only joined.
     for app in [AppRef::namespaced("a", "b"), AppRef::new("a/b")] {
         let status = |n: u64| ApplicationStatus {
@@ -174,7 +182,7 @@ async fn what_was_read_before_a_change_of_another_process_is_not_written() -> Re
             panic!("it was not written");
         };
         assert_eq!(revision(&found), 2);
-        assert!(age < PATIENCE, "{age:?}");
+        assert!(age < Duration::from_secs(5), "{age:?}");
         // What a watch tells overtakes a reading too.
         one.forget(&app).await?;
         let SharedRead::Missing(token) = one.read(&app).await? else {
@@ -200,8 +208,8 @@ async fn redis_is_killed_suspended_and_started_under_load() -> Result<()> {
     let url = server.redis().url.clone();
     let backend = Counting::default();
     let (one, other) = (
-        process(&backend, &url, "faults", usual()),
-        process(&backend, &url, "faults", usual()),
+        process(&backend, &url, "faults", short()),
+        process(&backend, &url, "faults", short()),
     );
     let apps: Arc<Vec<AppRef>> =
         Arc::new((0..20).map(|n| AppRef::new(format!("app-{n}"))).collect());
@@ -227,10 +235,11 @@ async fn redis_is_killed_suspended_and_started_under_load() -> Result<()> {
                     let took = u64::try_from(begun.elapsed().as_millis()).unwrap();
                     slowest.fetch_max(took, Ordering::Relaxed);
                     reads.fetch_add(1, Ordering::Relaxed);
-                    // The process that syncs waits for each sync: when its status is read afterwards, it is never older.
+                    // The process that syncs waits for each sync: when its status is read afterwards, it is never older. How long the read itself took does not
+                    // count; a cache that nobody tells would go on for a minute.
                     let overtaken = history.iter().find(|(number, _)| *number > told);
-                    let late = overtaken.map_or(Duration::ZERO, |(_, since)| since.elapsed());
-                    let allowed = Duration::from_millis(if own { 2000 } else { 3000 });
+                    let late = overtaken.map_or(Duration::ZERO, |(_, since)| begun - *since);
+                    let allowed = Duration::from_secs(if own { 3 } else { 6 });
                     assert!(
                         late < allowed,
                         "{app}: {told} was told {late:?} after {overtaken:?}"
@@ -277,32 +286,28 @@ async fn redis_is_killed_suspended_and_started_under_load() -> Result<()> {
         report.push(line);
     };
     pause().await;
+    reaches("shared hits", shared_hits, 0).await;
     told("there");
-    assert!(shared_hits() > 0);
     for round in 0..2 {
         server.kill();
         pause().await;
-        assert!(synced.load(Ordering::Relaxed) > 10, "syncs go on");
-        assert!(reads.load(Ordering::Relaxed) > 100, "reads go on");
-        assert!(slowest.load(Ordering::Relaxed) < 2000, "bounded");
+        reaches("syncs go on", || synced.load(Ordering::Relaxed), 10).await;
+        reaches("reads go on", || reads.load(Ordering::Relaxed), 100).await;
+        assert!(slowest.load(Ordering::Relaxed) < 5000, "bounded");
         told(&format!("killed, round {round}"));
         server.restart().await?;
         pause().await;
-        let before = shared_hits();
-        pause().await;
-        assert!(shared_hits() > before, "it is used again");
+        reaches("it is used again", shared_hits, shared_hits()).await;
         told("started");
         server.suspend();
         pause().await;
-        assert!(synced.load(Ordering::Relaxed) > 5, "syncs go on");
-        assert!(reads.load(Ordering::Relaxed) > 100, "reads go on");
-        assert!(slowest.load(Ordering::Relaxed) < 2000, "bounded");
+        reaches("syncs go on", || synced.load(Ordering::Relaxed), 5).await;
+        reaches("reads go on", || reads.load(Ordering::Relaxed), 100).await;
+        assert!(slowest.load(Ordering::Relaxed) < 5000, "bounded");
         told("suspended");
         server.resume();
         pause().await;
-        let before = shared_hits();
-        pause().await;
-        assert!(shared_hits() > before, "it is used again");
+        reaches("it is used again", shared_hits, shared_hits()).await;
         told("resumed");
     }
     stop.store(true, Ordering::Relaxed);
@@ -310,11 +315,17 @@ async fn redis_is_killed_suspended_and_started_under_load() -> Result<()> {
     for task in tasks {
         task.await?;
     }
-    // Nothing old is left in Redis: a process that comes now sees the newest of each.
-    tokio::time::sleep(Duration::from_millis(500)).await;
-    let late = process(&backend, &url, "faults", usual());
+    // Nothing old is left in Redis: a process that comes now sees the newest of each, long before the old would expire.
+    let late = process(&backend, &url, "faults", PATIENT);
     for app in apps.iter() {
-        assert_eq!(revision(&late.status(app).await?), backend.revision(app));
+        let newest = async {
+            while revision(&late.status(app).await?) != backend.revision(app) {
+                tokio::time::sleep(Duration::from_millis(50)).await;
+            }
+            anyhow::Ok(())
+        };
+        let seen = tokio::time::timeout(PATIENT, newest).await;
+        seen.with_context(|| format!("an old status of {app} is left"))??;
     }
     Ok(())
 }
@@ -323,7 +334,7 @@ async fn redis_is_killed_suspended_and_started_under_load() -> Result<()> {
 async fn a_redis_that_never_was_is_a_miss() -> Result<()> {
     let port = e2e::ports::free_port()?;
     let url = format!("redis://somebody:canary@127.0.0.1:{port}");
-    let store = store(&url, "none", usual());
+    let store = store(&url, "none", short());
     let error = store.read(&AppRef::new("a")).await.unwrap_err();
     assert!(!format!("{error:#} {error:?} {store:?}").contains("canary"));
     let backend = Counting::default();
@@ -338,7 +349,7 @@ async fn a_redis_that_never_was_is_a_miss() -> Result<()> {
             .sync_and_wait(&AppRef::new("a"), &SyncOptions::default())
             .await?;
     }
-    assert!(begun.elapsed() < Duration::from_secs(5));
+    assert!(begun.elapsed() < PATIENT);
     let error = RedisStatuses::new("http://canary:canary@nowhere", RedisOptions::default())
         .err()
         .unwrap();

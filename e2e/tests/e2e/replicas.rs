@@ -16,7 +16,7 @@ use jiff::Timestamp;
 use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::process::{Child, Command};
 
-const LEASE: u64 = 6;
+const LEASE: u64 = 10;
 
 /// What a busy machine may take besides, from when an application may be synced until its sync begins.
 const BUSY: u64 = 6;

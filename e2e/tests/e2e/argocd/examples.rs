@@ -23,7 +23,7 @@ async fn examples() -> Result<&'static Path> {
             .args(["--example=argocd_sync", "--example=argocd_fleet"])
             .kill_on_drop(true)
             .output();
-        let output = tokio::time::timeout(Duration::from_secs(1200), build)
+        let output = tokio::time::timeout(Duration::from_secs(1800), build)
             .await
             .context("the examples are not built")??;
         ensure!(
