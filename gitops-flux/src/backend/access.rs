@@ -76,6 +76,11 @@ pub(crate) fn reference(named: &ObjectReference, own: &str) -> Option<FluxRef> {
     Some(FluxRef::new(kind, namespace, &*named.name))
 }
 
+/// The source that a workload names.
+pub(crate) fn named_source(workload: &Workload) -> Option<FluxRef> {
+    reference(&workload.source_ref()?, workload.namespace())
+}
+
 pub(crate) fn read_source(kind: FluxKind, value: Value) -> Result<Option<SourceObject>> {
     let what = || FluxRef::new(kind, text(&value, "namespace"), text(&value, "name"));
     let named = what();
@@ -197,9 +202,7 @@ impl FluxBackend {
         {
             chart = Some(serde_json::from_value(found).map_err(|error| unreadable(named, error))?);
         }
-        if let Some(named) = workload
-            .source_ref()
-            .and_then(|named| reference(&named, workload.namespace()))
+        if let Some(named) = named_source(&workload)
             && let Some(found) = self.find(&named).await?
         {
             source = read_source(named.kind, found)?;

@@ -7,7 +7,7 @@ use gitops_core::{Error, ErrorKind, Result};
 use serde_json::{Value, json};
 
 use super::FluxBackend;
-use super::access::{Loaded, reference};
+use super::access::{Loaded, named_source};
 use crate::convert::{GitTarget, OciTarget, PINNED, Workload, is_commit};
 use crate::kind::{FluxKind, FluxResource};
 use crate::manager::read::says_not_installed;
@@ -158,10 +158,9 @@ async fn other_user(
     });
     workloads.extend(releases.await?);
     let own = loaded.workload_ref();
-    let others = workloads.into_iter().filter(|workload| {
-        let named = workload.source_ref();
-        named.and_then(|named| reference(&named, workload.namespace())) == Some(source.clone())
-    });
+    let others = workloads
+        .into_iter()
+        .filter(|workload| named_source(workload).as_ref() == Some(source));
     Ok(others
         .map(|workload| FluxRef::new(workload.kind(), workload.namespace(), workload.name()))
         .find(|named| *named != own))

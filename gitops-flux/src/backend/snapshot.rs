@@ -8,7 +8,7 @@ use gitops_core::{Error, ErrorKind, Result};
 use serde_json::Value;
 
 use super::FluxBackend;
-use super::access::{Loaded, SUFFIX, read_source, reference};
+use super::access::{Loaded, SUFFIX, named_source, read_source};
 use crate::convert::{Parts, SourceObject, Workload};
 use crate::kind::{FluxKind, FluxResource};
 use crate::manager::read::says_not_installed;
@@ -30,14 +30,7 @@ pub(super) struct Snapshot {
 impl Snapshot {
     /// The application of a workload.
     pub(super) fn loaded(&self, workload: &Workload) -> Loaded {
-        let namespace = workload.namespace();
-        let source = workload
-            .source_ref()
-            .and_then(|named| reference(&named, namespace));
-        let chart = match workload {
-            Workload::HelmRelease(object) => chart_of(object),
-            Workload::Kustomization(_) => None,
-        };
+        let (source, chart) = (named_source(workload), chart_of(workload));
         Loaded {
             parts: Parts {
                 source: source.and_then(|named| self.sources.get(&named).cloned()),
@@ -59,7 +52,10 @@ impl Snapshot {
 }
 
 /// The chart that a release had made: `status.helmChart` is `namespace/name`.
-pub(super) fn chart_of(object: &HelmRelease) -> Option<FluxRef> {
+fn chart_of(workload: &Workload) -> Option<FluxRef> {
+    let Workload::HelmRelease(object) = workload else {
+        return None;
+    };
     object.spec.chart.as_ref()?;
     let (namespace, name) = object
         .status
@@ -68,6 +64,12 @@ pub(super) fn chart_of(object: &HelmRelease) -> Option<FluxRef> {
         .as_deref()?
         .split_once('/')?;
     Some(FluxRef::new(FluxKind::HelmChart, namespace, name))
+}
+
+/// The source that a workload names, and the chart that was made for it.
+pub(super) fn uses(workload: &Workload) -> impl Iterator<Item = FluxRef> {
+    let both = [named_source(workload), chart_of(workload)];
+    both.into_iter().flatten()
 }
 
 impl FluxBackend {
@@ -160,16 +162,7 @@ impl FluxBackend {
         let named: HashSet<FluxRef> = all
             .workloads
             .values()
-            .flat_map(|workload| {
-                let source = workload
-                    .source_ref()
-                    .and_then(|named| reference(&named, workload.namespace()));
-                let chart = match workload {
-                    Workload::HelmRelease(object) => chart_of(object),
-                    Workload::Kustomization(_) => None,
-                };
-                [source, chart].into_iter().flatten()
-            })
+            .flat_map(uses)
             .filter(|named| named.namespace != own)
             .collect();
         for named in named {

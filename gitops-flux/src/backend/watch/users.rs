@@ -2,8 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 
-use crate::backend::access::reference;
-use crate::backend::snapshot::chart_of;
+use crate::backend::snapshot::uses;
 use crate::convert::Workload;
 use crate::manager::FluxRef;
 
@@ -18,14 +17,7 @@ impl Users {
     /// The workload is like this now.
     pub(super) fn insert(&mut self, named: &FluxRef, workload: &Workload) {
         self.remove(named);
-        let source = workload
-            .source_ref()
-            .and_then(|source| reference(&source, workload.namespace()));
-        let chart = match workload {
-            Workload::HelmRelease(object) => chart_of(object),
-            Workload::Kustomization(_) => None,
-        };
-        let uses: Vec<FluxRef> = source.into_iter().chain(chart).collect();
+        let uses: Vec<FluxRef> = uses(workload).collect();
         for used in &uses {
             let users = self.used_by.entry(used.clone()).or_default();
             users.insert(named.clone());
