@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use e2e::{ControlPlane, ControlPlaneOptions};
 use gitops_core::ErrorKind;
 use gitops_core::manifest::{ManifestSet, Object};
@@ -347,13 +347,13 @@ impl World {
                 "a field removed"
             }
             8 => {
-                loop {
+                for tries in 1.. {
                     let mut there = self.cluster.get(key).await?.context("it is gone")?;
                     there.set_annotation("put", "1");
                     there.metadata_mut().remove("managedFields");
                     match self.cluster.replace(&kind, &there, &by("putter")).await {
                         // A controller was faster.
-                        Err(error) if error.kind() == ErrorKind::Conflict => {}
+                        Err(error) if error.kind() == ErrorKind::Conflict && tries < 50 => {}
                         other => {
                             other?;
                             break;
@@ -415,7 +415,7 @@ impl World {
             live.context("an unchanged object is not there")
         };
         let mut live = get().await?;
-        loop {
+        for _ in 0..50 {
             let predicted = match self.cluster.apply(step.kind(), desired, &params).await {
                 Ok(predicted) => predicted,
                 Err(error) => return Ok(Some(format!("refused: {error}"))),
@@ -429,6 +429,7 @@ impl World {
             let (before, after) = (comparable(live), comparable(predicted));
             return Ok((before != after).then(|| format!("{before}\n->\n{after}")));
         }
+        bail!("{} is written all the time", step.id)
     }
 }
 

@@ -247,10 +247,9 @@ pub(super) async fn to_the_end(
     // The last comparison that was seen before the end.
     let mut compared = None;
     loop {
-        let settle_at = ended.as_ref().map(|(_, at)| *at);
-        let until = match (settle_at, terminate_at) {
-            (Some(a), Some(b)) => Some(a.min(b)),
-            (a, b) => a.or(b),
+        let until = match &ended {
+            Some((_, settle_at)) => Some(*settle_at),
+            None => terminate_at,
         };
         let (record, from) = match looks.next(until).await {
             Ok(look) => look,
@@ -297,8 +296,8 @@ pub(super) async fn to_the_end(
             Seen::Ended(state) => {
                 told.progress(state, tell);
                 let outcome = outcome(operation, state);
-                // Argo CD's times count seconds.
-                let is_old = compared.is_some() && compared == record.status.reconciled_at;
+                // Argo CD's times count seconds: which came first is only known of a comparison that was seen before the end, or of one of another second.
+                let is_old = record.status.reconciled_at == compared.or(state.finished_at);
                 let mut settle = backend.options.settle;
                 if is_settled(&record, state) {
                     if !is_old || is_dry_run(state) {
@@ -484,4 +483,37 @@ pub(super) fn events(
         receiver.poll_recv(context)
     })
     .boxed()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::rest::{ArgoCd, Config};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_refusal_is_doubted_for_as_long_after_an_absence() {
+        let backend = ArgoCdBackend::new(ArgoCd::new(Config::new("http://127.0.0.1:9")).unwrap());
+        let app = AppRef::new("web");
+        let mut looks = Looks::new(&backend, &app);
+        looks.seen = true;
+        let away = Error::unavailable("no connection");
+        let no = Error::new(ErrorKind::PermissionDenied, "no");
+
+        let patience = backend.options.patience;
+        assert_eq!(looks.patience(&away), patience);
+        let absence = DOUBT * 2;
+        tokio::time::advance(absence).await;
+        assert_eq!(looks.patience(&no), DOUBT);
+        tokio::time::advance(DOUBT / 2).await;
+        assert_eq!(looks.patience(&no), DOUBT / 2);
+        // It was away again, so the next "no" is the first.
+        assert_eq!(looks.patience(&away), patience - absence - DOUBT / 2);
+        tokio::time::advance(DOUBT / 2).await;
+        assert_eq!(looks.patience(&no), DOUBT);
+        tokio::time::advance(DOUBT).await;
+        assert_eq!(looks.patience(&no), Duration::ZERO);
+        // Whoever was never let see is not let see.
+        let mut looks = Looks::new(&backend, &app);
+        assert_eq!(looks.patience(&no), Duration::ZERO);
+    }
 }

@@ -22,8 +22,8 @@ use crate::types::InventoryEntry;
 const LATER: Duration = Duration::from_millis(400);
 /// How often they are looked for once more.
 const LOOKS: usize = 5;
-/// The reason of events that are written before a run is over.
-const PROGRESSING: &str = "Progressing";
+/// The reasons of events that are written before a run is over, or of one that is put off (kustomize-controller 1.7).
+const BEFORE_THE_END: [&str; 2] = ["Progressing", "DependencyNotReady"];
 
 /// What the workload has in its inventory.
 pub(super) fn inventory(workload: &Workload) -> Vec<InventoryEntry> {
@@ -84,7 +84,7 @@ fn heard(events: &[EventRecord], kind: FluxKind, since: Timestamp) -> Told {
         if event.at.is_none_or(|at| at.as_second() < since) {
             continue;
         }
-        told.all |= event.object.kind == kind.kind() && event.reason != PROGRESSING;
+        told.all |= event.object.kind == kind.kind() && !BEFORE_THE_END.contains(&&*event.reason);
         told.actions.extend(event.message.lines().filter_map(line));
     }
     told
@@ -173,7 +173,7 @@ mod tests {
         ];
         let told = heard(&events, kind, since);
         assert!(told.actions.is_empty() && !told.all);
-        events.push(event(5, kind, PROGRESSING, "ConfigMap/a/b configured"));
+        events.push(event(5, kind, "Progressing", "ConfigMap/a/b configured"));
         let told = heard(&events, kind, since);
         assert_eq!(told.actions["ConfigMap/a/b"], ResourceAction::Updated);
         assert!(!told.all);

@@ -49,7 +49,7 @@ struct Document {
 }
 
 impl Schemas {
-    /// Reads all schemas from a cluster.
+    /// Reads all schemas from a cluster. A group whose last kind is removed meanwhile is left out.
     ///
     /// # Errors
     /// What the API server answers; `Unsupported` when it has no OpenAPI v3.

@@ -317,28 +317,34 @@ async fn applications_in_other_namespaces_are_named_by_them() -> Result<()> {
         value: "1".into(),
     });
     // The controller writes the status meanwhile: whoever loses to it reads again.
-    let stored = loop {
-        let stored = over_kubernetes.get(&named).await?;
-        let mode = PutMode::Update(stored.version.clone());
-        match over_kubernetes.put(&app, mode).await {
-            Ok(_) => break stored,
-            Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
+    let update = async {
+        loop {
+            let stored = over_kubernetes.get(&named).await?;
+            let mode = PutMode::Update(stored.version.clone());
+            match over_kubernetes.put(&app, mode).await {
+                Ok(_) => return anyhow::Ok(stored),
+                Err(error) => assert_eq!(error.kind(), ErrorKind::Conflict, "{error}"),
+            }
         }
     };
+    let stored = tokio::time::timeout(PATIENCE, update).await??;
     app.info.clear();
     let error = over_kubernetes
         .put(&app, PutMode::Update(stored.version.clone()))
         .await
         .unwrap_err();
     assert_eq!(error.kind(), ErrorKind::Conflict, "{error}");
-    let error = loop {
-        let now = over_rest.get(&named).await?;
-        let put = over_rest.put(&app, PutMode::Update(now.version)).await;
-        let error = put.unwrap_err();
-        if error.kind() != ErrorKind::Conflict {
-            break error;
+    let update = async {
+        loop {
+            let now = over_rest.get(&named).await?;
+            let put = over_rest.put(&app, PutMode::Update(now.version)).await;
+            let error = put.unwrap_err();
+            if error.kind() != ErrorKind::Conflict {
+                return anyhow::Ok(error);
+            }
         }
     };
+    let error = tokio::time::timeout(PATIENCE, update).await??;
     assert_eq!(error.kind(), ErrorKind::Unsupported, "{error}");
     over_rest.put(&app, PutMode::Upsert).await?;
     let shown = argocd

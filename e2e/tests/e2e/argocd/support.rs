@@ -1,7 +1,7 @@
 //! What the tests of `gitops-argocd` share: repositories that Argo CD may read, applications, and its two doors.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
 use e2e::{ArgoCd, Repository};
@@ -129,18 +129,15 @@ pub(super) fn application(name: &str, repository: &Repository) -> Application {
 pub(super) async fn once_known<T, F: Future<Output = gitops_core::Result<T>>>(
     call: impl Fn() -> F,
 ) -> Result<T> {
-    let known = async {
-        loop {
-            match call().await {
-                Err(error) if error.kind() == ErrorKind::InvalidInput => {
-                    tokio::time::sleep(Duration::from_millis(100)).await;
-                }
-                result => return result,
+    let began = Instant::now();
+    loop {
+        match call().await {
+            Err(error) if error.kind() == ErrorKind::InvalidInput && began.elapsed() < PATIENCE => {
+                tokio::time::sleep(Duration::from_millis(100)).await;
             }
+            result => return Ok(result?),
         }
-    };
-    let known = tokio::time::timeout(PATIENCE, known).await;
-    Ok(known.context("the server does not know the project")??)
+    }
 }
 
 /// A name that no other test uses.

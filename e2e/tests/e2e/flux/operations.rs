@@ -282,7 +282,7 @@ async fn controllers_that_do_not_run_are_named_and_who_suspends_is_heard() -> Re
     let lease = |controller: &str| {
         json!({
             "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": {"name": format!("{controller}-leader-election"), "namespace": site.name()},
+            "metadata": {"name": format!("{controller}-leader-election"), "namespace": "flux-system"},
             "spec": {"holderIdentity": "x", "leaseDurationSeconds": 35, "renewTime": format!("{:.6}", jiff::Timestamp::now())},
         })
     };
