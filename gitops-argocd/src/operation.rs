@@ -68,19 +68,44 @@ pub(crate) fn look<'a>(app: &'a lean::Application, id: &str) -> Seen<'a> {
     }
 }
 
-/// Whether the controller has compared the application since the operation ended: until then `status` tells of before (argo-cd#5592). A dry run changes
-/// nothing.
-pub(crate) fn is_settled(app: &lean::Application, state: &lean::OperationState) -> bool {
-    is_dry_run(state)
-        || match (app.status.reconciled_at, state.finished_at) {
-            (Some(reconciled), Some(finished)) => reconciled >= finished,
-            _ => false,
-        }
+/// Whether `status` tells of after an operation's end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Settled {
+    /// It tells of before.
+    No,
+    /// It cannot be told; another comparison comes within moments if it tells of before.
+    Perhaps,
+    /// It tells of after it.
+    Yes,
 }
 
-pub(crate) fn is_dry_run(state: &lean::OperationState) -> bool {
+/// Whether the controller has compared the application since the operation ended: until then `status` tells of before (argo-cd#5592). A dry run changes
+/// nothing. `compared` is the last comparison that was seen before the end.
+pub(crate) fn settled(
+    app: &lean::Application,
+    state: &lean::OperationState,
+    compared: Option<Timestamp>,
+) -> Settled {
     let sync = state.operation.sync.as_ref();
-    sync.is_some_and(|sync| sync.dry_run)
+    if sync.is_some_and(|sync| sync.dry_run) {
+        return Settled::Yes;
+    }
+    let (Some(reconciled), Some(finished)) = (app.status.reconciled_at, state.finished_at) else {
+        return Settled::No;
+    };
+    if reconciled < finished {
+        return Settled::No;
+    }
+    // Argo CD's times count seconds: which came first is only known of a comparison that was seen before the end, or of one of another second.
+    let is_old = reconciled == compared.unwrap_or(finished);
+    // The controller learns of what it applied from its watches (gitops-engine, `cache`): the first comparison may come before that.
+    let is_early = state.phase == lean::Phase::Succeeded
+        && app.status.sync.status != lean::SyncCode::Synced
+        && reconciled.duration_since(finished).as_secs() <= 1;
+    match is_old || is_early {
+        true => Settled::Perhaps,
+        false => Settled::Yes,
+    }
 }
 
 /// The running or last operation, as core's types have it.
@@ -349,16 +374,35 @@ mod tests {
     #[test]
     fn settled_is_compared_since() {
         let state = |json: &str| serde_json::from_str::<lean::OperationState>(json).unwrap();
-        let ended = state(r#"{"finishedAt":"2026-01-01T00:00:10Z"}"#);
-        let at = |second: u32| {
+        let ended = state(r#"{"phase":"Succeeded","finishedAt":"2026-01-01T00:00:10Z"}"#);
+        let time = |second: u32| format!("2026-01-01T00:00:{second:02}Z");
+        let at = |second: u32, sync: &str| {
+            let (time, sync) = (time(second), format!(r#"{{"status":"{sync}"}}"#));
             app(&format!(
-                r#"{{"status":{{"reconciledAt":"2026-01-01T00:00:{second:02}Z"}}}}"#
+                r#"{{"status":{{"reconciledAt":"{time}","sync":{sync}}}}}"#
             ))
         };
-        assert!(!is_settled(&at(9), &ended));
-        assert!(is_settled(&at(10), &ended));
-        assert!(!is_settled(&app("{}"), &ended));
+        let compared = |second: u32| Some(time(second).parse().unwrap());
+        for (second, sync, before, wanted) in [
+            (9, "Synced", compared(8), Settled::No),
+            (10, "Synced", compared(9), Settled::Yes),
+            (10, "Synced", compared(10), Settled::Perhaps),
+            (10, "Synced", None, Settled::Perhaps),
+            (11, "Synced", None, Settled::Yes),
+            // Before the controller's cache has what was applied.
+            (10, "OutOfSync", compared(9), Settled::Perhaps),
+            (11, "OutOfSync", compared(9), Settled::Perhaps),
+            (12, "OutOfSync", compared(9), Settled::Yes),
+        ] {
+            let found = settled(&at(second, sync), &ended, before);
+            assert_eq!(found, wanted, "{second} {sync} {before:?}");
+        }
+        assert_eq!(settled(&app("{}"), &ended, None), Settled::No);
+        // What failed is as it is.
+        let failed = state(r#"{"phase":"Failed","finishedAt":"2026-01-01T00:00:10Z"}"#);
+        let found = settled(&at(10, "OutOfSync"), &failed, compared(9));
+        assert_eq!(found, Settled::Yes);
         let dry = state(r#"{"operation":{"sync":{"dryRun":true}}}"#);
-        assert!(is_settled(&app("{}"), &dry));
+        assert_eq!(settled(&app("{}"), &dry, None), Settled::Yes);
     }
 }

@@ -395,11 +395,13 @@ async fn the_time_of_a_sync_that_waits_for_another_begins_with_it() {
 #[tokio::test]
 async fn a_comparison_that_was_there_before_the_end_is_not_the_one_after_it() {
     let id = "started-2026-01-01T00:00:01Z";
-    for (before, looks) in [
-        (Some("2026-01-01T00:00:01Z"), 2..=2),
-        (Some("2026-01-01T00:00:02Z"), 3..=1000),
+    for (before, sync, looks) in [
+        (Some("2026-01-01T00:00:01Z"), "Synced", 2..=2),
+        (Some("2026-01-01T00:00:02Z"), "Synced", 3..=1000),
+        // The controller has not seen yet what it applied.
+        (Some("2026-01-01T00:00:01Z"), "OutOfSync", 3..=1000),
         // Nobody looked before the end.
-        (None, 2..=1000),
+        (None, "Synced", 2..=1000),
     ] {
         let server = server().await;
         if let Some(before) = before {
@@ -416,6 +418,7 @@ async fn a_comparison_that_was_there_before_the_end_is_not_the_one_after_it() {
         }
         let mut ended = state("old", 1, "Succeeded");
         ended["status"]["reconciledAt"] = json!("2026-01-01T00:00:02Z");
+        ended["status"]["sync"] = json!({"status": sync});
         has(&server, &ended).await;
         let options = ArgoCdOptions {
             settle: Duration::from_secs(30),
@@ -429,7 +432,7 @@ async fn a_comparison_that_was_there_before_the_end_is_not_the_one_after_it() {
         let requests = server.received_requests().await.unwrap();
         let gets = requests.iter().filter(|r| r.url.path().ends_with("/web"));
         let gets = gets.count();
-        assert!(looks.contains(&gets), "{before:?}: {gets}");
+        assert!(looks.contains(&gets), "{before:?} {sync}: {gets}");
     }
 }
 

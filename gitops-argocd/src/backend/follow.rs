@@ -15,15 +15,15 @@ use jiff::Timestamp;
 use tokio::time::Instant;
 
 use super::{ArgoCdBackend, after};
-use crate::operation::{DEADLINE, Seen, action, is_dry_run, is_settled, look, object_id, outcome};
+use crate::operation::{DEADLINE, Seen, Settled, action, look, object_id, outcome, settled};
 use crate::types::lean;
 
 const FIRST_DELAY: Duration = Duration::from_millis(250);
 const LAST_DELAY: Duration = Duration::from_secs(5);
 /// How long a "no" is doubted that was a "yes" before.
 const DOUBT: Duration = Duration::from_secs(20);
-/// How long the comparison after the end is waited for where it cannot be told from one before.
-const SAME_SECOND: Duration = Duration::from_secs(2);
+/// How long another comparison is waited for where it cannot be told whether the one that is there is of after the end.
+const PERHAPS: Duration = Duration::from_secs(2);
 
 /// The error of an operation that nothing is known of.
 pub(super) fn unknown(operation: &Operation) -> Error {
@@ -296,17 +296,14 @@ pub(super) async fn to_the_end(
             Seen::Ended(state) => {
                 told.progress(state, tell);
                 let outcome = outcome(operation, state);
-                // Argo CD's times count seconds: which came first is only known of a comparison that was seen before the end, or of one of another second.
-                let is_old = record.status.reconciled_at == compared.or(state.finished_at);
-                let mut settle = backend.options.settle;
-                if is_settled(&record, state) {
-                    if !is_old || is_dry_run(state) {
-                        return Ok(told.finished(outcome, tell));
-                    }
-                    settle = settle.min(SAME_SECOND);
-                }
-                let at = after(settle);
-                ended.get_or_insert((outcome, at));
+                let settle = backend.options.settle;
+                let at = match settled(&record, state, compared) {
+                    Settled::Yes => return Ok(told.finished(outcome, tell)),
+                    Settled::Perhaps => after(settle.min(PERHAPS)),
+                    Settled::No => after(settle),
+                };
+                let at = ended.map_or(at, |(_, before)| before.min(at));
+                ended = Some((outcome, at));
             }
             // A stream may tell of before: what counts is what is.
             Seen::Nothing if from == From::Stream && ended.is_none() => looks.again(),

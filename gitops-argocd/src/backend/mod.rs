@@ -64,7 +64,7 @@ impl Door for crate::KubeArgoCd {}
 ///   Kubernetes the operation is withdrawn; over the API server, which cannot do that, a wait goes on for [`ArgoCdOptions::patience`] to terminate it if one does.
 /// - `suspend` turns automated sync off and keeps in an annotation what it was; nothing else syncs an application by itself.
 /// - [`wait`](Syncer::wait) returns when the operation has ended and the controller has compared the application since, so that a status that is read afterwards
-///   tells of after it.
+///   tells of after it. Where that cannot be told (Argo CD's times count seconds, and its controller learns of what it applied a moment later) it returns after 2 s more.
 /// - [`PutMode::Update`](gitops_core::backend::PutMode::Update) needs the Kubernetes API: the API server of Argo CD compares no versions.
 #[derive(Clone)]
 pub struct ArgoCdBackend {
